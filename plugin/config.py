@@ -58,7 +58,8 @@ class MessagesSection(Section):
         ("VALI", "QUAL"), description="PID-32 values that mean a qualified identity; others hold the manifest back."
     )
     strict_order_control: bool = Field(
-        False, description="Refuse a message whose event, ORC-1 and OBX-11 disagree (the guide asks it; samples break it)."
+        False,
+        description="Refuse a message whose event, ORC-1 and OBX-11 disagree (the guide asks it; samples break it).",
     )
     missing_restrictions: Literal["refuse", "open"] = Field(
         "refuse", description="A restriction flag is absent: refuse the message (AE 101), or read it as N."
@@ -105,12 +106,15 @@ class DmpSection(Section):
     vihf_digest: Literal["sha1", "sha256"] = Field("sha256", description="Digest and signature of the VIHF.")
     signature_digest: Literal["sha1", "sha256"] = Field("sha1", description="Digest of the submission signature.")
     event_code_schemes: Literal["terminologies", "value-sets"] = Field(
-        "terminologies", description="Coding schemes of modality and region: DICOM and SNOMED CT, or the older JDV OIDs."
+        "terminologies",
+        description="Coding schemes of modality and region: DICOM and SNOMED CT, or the older JDV OIDs.",
     )
     study_reference_authority: str = Field(
         "1.2.3.4.5.6", description="Assigning authority written beside the study UID in referenceIdList."
     )
-    author: Literal["report", "device"] = Field("report", description="Author of the entry: the report's, or this system.")
+    author: Literal["report", "device"] = Field(
+        "report", description="Author of the entry: the report's, or this system."
+    )
     timeout_seconds: float = Field(60, gt=0, description="Longest wait for an answer.")
 
 
@@ -121,7 +125,9 @@ class OutboxSection(Section):
     lease_seconds: float = Field(180, gt=0, description="A worker that says nothing for so long loses its row.")
     first_delay_seconds: float = Field(60, gt=0, description="First wait after a failure; doubled each time, jittered.")
     longest_delay_seconds: float = Field(3600, gt=0, description="Ceiling of the wait.")
-    study_wait_hours: float = Field(0, ge=0, description="How long a report waits for its study; 0 stops at once (DSR 1.9).")
+    study_wait_hours: float = Field(
+        0, ge=0, description="How long a report waits for its study; 0 stops at once (DSR 1.9)."
+    )
 
 
 class WadoSection(Section):
@@ -138,14 +144,18 @@ class WhitelistSection(Section):
     trust_file: Path | None = Field(None, description="PEM of the pinned root (IGC-Santé) of the signing chain.")
     signer_common_name: str = Field("Liste Blanche DRIM-M", description="CN that the signing certificate must have.")
     signer_organizational_unit: str = Field("318751275100020", description="OU that it must have.")
-    transport_trust_file: Path | None = Field(None, description="PEM of the authorities of the publishing server; empty: the system's.")
+    transport_trust_file: Path | None = Field(
+        None, description="PEM of the authorities of the publishing server; empty: the system's."
+    )
 
 
 class PscSection(Section):
     """Pro Santé Connect."""
 
     issuer: str = Field("", description="Issuer: base address of the realm.")
-    discovery_url: str = Field("", description="Discovery document; empty: Issuer + /.well-known/wallet-openid-configuration.")
+    discovery_url: str = Field(
+        "", description="Discovery document; empty: Issuer + /.well-known/wallet-openid-configuration."
+    )
     client_id: str = Field("", description="Client identifier given by the ANS.")
     client_certificate: Path | None = Field(None, description="PEM, ORG AUTH_CLI, for tls_client_auth (RFC 8705).")
     client_key: Path | None = Field(None, description="Its private key.")
@@ -175,21 +185,23 @@ class SessionsSection(Section):
 class DrimboxConfig(Section):
     """The whole section."""
 
-    sandbox: bool = Field(False, description="Stand-ins instead of national services: relaxes what only production needs.")
+    sandbox: bool = Field(
+        False, description="Stand-ins instead of national services: relaxes what only production needs."
+    )
     site_name: str = Field("", description="Name of the site, shown on pages.")
     data_folder: Path | None = Field(None, description="Our own data; empty: folder `drimbox` in Orthanc's storage.")
     store_url: str = Field("", description="SQLAlchemy address of the database; empty: SQLite in DataFolder.")
-    http: HttpSection = Field(default_factory=HttpSection, description="Own HTTP server.")
-    mllp: MllpSection = Field(default_factory=MllpSection, description="HL7 listener.")
-    messages: MessagesSection = Field(default_factory=MessagesSection, description="Reading of messages.")
-    manifest: ManifestSection = Field(default_factory=ManifestSection, description="KOS.")
-    dmp: DmpSection = Field(default_factory=DmpSection, description="National record.")
-    outbox: OutboxSection = Field(default_factory=OutboxSection, description="Sending.")
-    wado: WadoSection = Field(default_factory=WadoSection, description="Serving other DRIMboxes.")
-    whitelist: WhitelistSection = Field(default_factory=WhitelistSection, description="Trust list.")
-    psc: PscSection = Field(default_factory=PscSection, description="Pro Santé Connect.")
-    viewer: ViewerSection = Field(default_factory=ViewerSection, description="Viewer.")
-    sessions: SessionsSection = Field(default_factory=SessionsSection, description="Sessions.")
+    http: HttpSection = Field(HttpSection(), description="Own HTTP server.")
+    mllp: MllpSection = Field(MllpSection(), description="HL7 listener.")
+    messages: MessagesSection = Field(MessagesSection(), description="Reading of messages.")
+    manifest: ManifestSection = Field(ManifestSection(), description="KOS.")
+    dmp: DmpSection = Field(DmpSection(), description="National record.")
+    outbox: OutboxSection = Field(OutboxSection(), description="Sending.")
+    wado: WadoSection = Field(WadoSection(), description="Serving other DRIMboxes.")
+    whitelist: WhitelistSection = Field(WhitelistSection(), description="Trust list.")
+    psc: PscSection = Field(PscSection(), description="Pro Santé Connect.")
+    viewer: ViewerSection = Field(ViewerSection(), description="Viewer.")
+    sessions: SessionsSection = Field(SessionsSection(), description="Sessions.")
 
     @model_validator(mode="after")
     def _coherent(self) -> DrimboxConfig:
