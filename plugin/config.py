@@ -135,6 +135,18 @@ class WadoSection(Section):
 
     root: str = Field("", description="Public address of the service, written in every manifest (before /studies).")
     enabled: bool = Field(True, description="Serve images to other DRIMboxes.")
+    negotiation: Literal["stored", "quality"] = Field(
+        "stored",
+        description="`stored`: the syntax on disk whenever the peer admits it (q above 0); `quality`: strict q order.",
+    )
+    accept_requires: tuple[Literal["transfer-syntax", "q", "boundary"], ...] = Field(
+        ("transfer-syntax",),
+        description="Parameters without which an element of Accept is refused (400); the 2022 proof of concept asked "
+        "for the three.",
+    )
+    partial_status: Literal[200, 206] = Field(
+        200, description="HTTP status of an answer where instances of the manifest are missing from the PACS."
+    )
 
 
 class WhitelistSection(Section):
@@ -147,6 +159,8 @@ class WhitelistSection(Section):
     transport_trust_file: Path | None = Field(
         None, description="PEM of the authorities of the publishing server; empty: the system's."
     )
+    versions: tuple[str, ...] = Field(("1.0.0",), description="Known values of versionFormat; others are refused.")
+    maximum_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest list that is read.")
 
 
 class PscSection(Section):
@@ -166,6 +180,21 @@ class PscSection(Section):
     skew_seconds: float = Field(30, ge=0, le=60, description="Tolerated difference of clocks.")
     longest_token_seconds: float = Field(900, gt=0, description="An access token that claims a longer life is refused.")
     timeout_seconds: float = Field(3, gt=0, description="Longest wait for one answer.")
+    trusted_domain: str = Field(
+        "",
+        description="Domain under which every address of the discovery document must lie; empty: the parent domain "
+        "of Issuer's host.",
+    )
+    token_scopes: tuple[str, ...] = Field(("openid",), description="Scopes that an access token must hold.")
+    introspection_cache_seconds: float = Field(
+        30, ge=0, le=30, description="How long a positive introspection is believed; never past the token's end."
+    )
+    certificate_binding: Literal["ignore", "check"] = Field(
+        "ignore",
+        description="A token bound to a certificate (`cnf`) is refused where the peer's TLS certificate differs; the "
+        "certificate shown to PSC may be another one, hence `ignore`.",
+    )
+    retry_after_seconds: int = Field(30, ge=1, description="Retry-After told to a peer while PSC does not answer.")
 
 
 class ViewerSection(Section):

@@ -29,8 +29,7 @@ reports = sa.Table(
     sa.Column("action", sa.String(16), nullable=False, default=""),
     sa.Column("document_id", sa.String(255), nullable=False, default="", index=True),
     sa.Column("replaces_id", sa.String(255), nullable=False, default=""),
-    sa.Column("report", sa.Text, nullable=False, default=""),  # records.ReportMessage without its document, JSON
-    sa.UniqueConstraint("sender", "control_id", "digest", name="uq_reports_message"),
+    sa.Index("ix_reports_message", "sender", "control_id", "digest"),
 )
 
 kos = sa.Table(

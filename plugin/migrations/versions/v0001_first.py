@@ -29,9 +29,8 @@ def upgrade() -> None:
         sa.Column("action", sa.String(16), nullable=False),
         sa.Column("document_id", sa.String(255), nullable=False),
         sa.Column("replaces_id", sa.String(255), nullable=False),
-        sa.Column("report", sa.Text, nullable=False),
-        sa.UniqueConstraint("sender", "control_id", "digest", name="uq_reports_message"),
     )
+    op.create_index("ix_reports_message", "reports", ["sender", "control_id", "digest"])
     op.create_index("ix_reports_received_at", "reports", ["received_at"])
     op.create_index("ix_reports_document_id", "reports", ["document_id"])
     op.create_table(
