@@ -85,6 +85,24 @@ class Archive:
         order = sa.case((kos.c.state == "live", 0), else_=1)
         return self._one(sa.and_(kos.c.study_uid == study_uid), order)
 
+    def head_of_study(self, study_uid: str) -> tuple[str, str] | None:
+        """Give UID and state of the study's version in force, else of its latest one, else None."""
+        query = (
+            sa.select(kos.c.sop_instance_uid, kos.c.state)
+            .where(kos.c.study_uid == study_uid)
+            .order_by(sa.case((kos.c.state == "live", 0), else_=1), kos.c.version.desc())
+            .limit(1)
+        )
+        with self._store.read() as connection:
+            found = connection.execute(query).first()
+        return None if found is None else (found.sop_instance_uid, found.state)
+
+    def state_of(self, sop_instance_uid: str) -> str | None:
+        """Give the state of a version, None where unknown."""
+        with self._store.read() as connection:
+            found = connection.execute(sa.select(kos.c.state).where(kos.c.sop_instance_uid == sop_instance_uid)).scalar()
+        return None if found is None else str(found)
+
     def by_uid(self, sop_instance_uid: str) -> ArchivedKos | None:
         """Give a version by its SOP Instance UID."""
         return self._one(kos.c.sop_instance_uid == sop_instance_uid, sa.literal(0))

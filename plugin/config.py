@@ -69,14 +69,32 @@ class MessagesSection(Section):
 class ManifestSection(Section):
     """The KOS."""
 
-    uid_root: str = Field("", description="OID under which UIDs are drawn; empty draws them under 2.25 (UUID).")
+    uid_root: str = Field(
+        "",
+        max_length=39,
+        pattern=r"^(|[0-2](\.(0|[1-9][0-9]*))+)$",
+        description="OID under which UIDs are drawn, at most 39 characters; empty draws them under 2.25 (UUID).",
+    )
     manufacturer: str = Field("orthanc-drimbox", max_length=64, description="(0008,0070) Manufacturer.")
-    retrieve_location_uid: str = Field("", description="(0040,E011) Retrieve Location UID; empty leaves it out.")
+    time_zone: Literal[
+        "Europe/Paris", "America/Guadeloupe", "America/Martinique", "America/Cayenne", "America/Miquelon",
+        "America/St_Barthelemy", "America/Marigot", "Indian/Reunion", "Indian/Mayotte",
+        "Pacific/Noumea", "Pacific/Tahiti", "Pacific/Wallis",
+    ] = Field("Europe/Paris", description="The site's time zone; dates and times are written in it.")  # fmt: skip
+    reference_details: bool = Field(
+        True, description="Write series number, instance number and frames beside the references, as the ANS's tools do."
+    )
+    retrieve_location_uid: str = Field(
+        "",
+        max_length=64,
+        pattern=r"^(|[0-2](\.(0|[1-9][0-9]*))+)$",
+        description="(0040,E011) Retrieve Location UID; empty leaves it out.",
+    )
     check_accession: Literal["refuse", "warn", "ignore"] = Field(
         "warn", description="The image's accession number differs from the report's."
     )
     check_patient_id: Literal["refuse", "warn", "ignore"] = Field(
-        "warn", description="The image's patient id is none of the report's local identifiers."
+        "warn", description="The image's patient id is neither one of the report's local identifiers nor the INS."
     )
 
 
@@ -103,11 +121,21 @@ class DmpSection(Section):
     content_type_code: str = Field("", description="contentTypeCode always sent; empty derives it from PV1-2.")
     vihf_version: Literal["3.0", "4.0"] = Field("3.0", description="VIHF_Version (all samples 3.0, ANS table 4.0).")
     vihf_mode_attribute: str = Field("Authentification_Mode", description="Spelling of the mode attribute.")
+    vihf_issuer: Literal["rfc2253", "spaced"] = Field(
+        "rfc2253", description="Issuer's name: CN=…,…,C=FR (RFC 2253), or C=FR, …, CN=… with spaces."
+    )
+    vihf_secret_code: str = Field(
+        "INVISIBLE_REPRESENTANTS_LEGAUX", description="VIHF confidentiality-code of a secret connection."
+    )
+    subject_name: str = Field("", description="VIHF subject-id; empty: SoftwareName followed by DRIMbox.")
     vihf_digest: Literal["sha1", "sha256"] = Field("sha256", description="Digest and signature of the VIHF.")
     signature_digest: Literal["sha1", "sha256"] = Field("sha1", description="Digest of the submission signature.")
     event_code_schemes: Literal["terminologies", "value-sets"] = Field(
         "terminologies",
         description="Coding schemes of modality and region: DICOM and SNOMED CT, or the older JDV OIDs.",
+    )
+    practice_setting: str = Field(
+        "", description="practiceSettingCode where a report gives none (AMBULATOIRE, ETABLISSEMENT…); empty: not sent."
     )
     study_reference_authority: str = Field(
         "1.2.3.4.5.6", description="Assigning authority written beside the study UID in referenceIdList."
@@ -116,6 +144,10 @@ class DmpSection(Section):
         "report", description="Author of the entry: the report's, or this system."
     )
     timeout_seconds: float = Field(60, gt=0, description="Longest wait for an answer.")
+    maximum_answer_bytes: int = Field(
+        16 * 1024 * 1024, ge=65536, description="A longer answer of the DMP is dropped, its outcome asked again."
+    )
+    proxy: str = Field("", description="HTTP proxy towards the DMP (http://host:port); empty: none is used.")
 
 
 class OutboxSection(Section):

@@ -62,7 +62,7 @@ class FaceDispatcher:
         return app(environ, start_response)
 
 
-class _QuietServer(Server):  # type: ignore[misc]
+class _QuietServer(Server):
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         # cheroot reports vanished clients here too: nothing that an operator can act on
         log.log(min(level, logging.WARNING), "http: %s", msg, exc_info=traceback)

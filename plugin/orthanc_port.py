@@ -12,6 +12,8 @@ import orthanc
 
 from drimbox.errors import DrimboxError
 
+log = logging.getLogger(__name__)
+
 
 class PacsError(DrimboxError):
     """Orthanc's own REST API refused or failed."""
@@ -47,6 +49,35 @@ class OrthancPort:
             return bytes(orthanc.RestApiGetAfterPlugins(f"/dicom-web{path}"))
         except orthanc.OrthancException as error:
             raise PacsError(f"DICOMweb: {error.args[:1]}") from error
+
+    def version(self) -> str:
+        """Orthanc's version."""
+        return str(self.get_json("/system")["Version"])
+
+    def on_life(self, started: Callable[[], None], stopped: Callable[[], None]) -> None:
+        """Be told when Orthanc has started and before it stops."""
+        steps = {orthanc.ChangeType.ORTHANC_STARTED: started, orthanc.ChangeType.ORTHANC_STOPPED: stopped}
+
+        def change(kind: orthanc.ChangeType, _level: orthanc.ResourceType, _resource: str | None) -> None:
+            step = steps.get(kind)
+            if step is None:
+                return
+            try:
+                step()
+            except Exception:
+                log.exception("life of the plugin")
+
+        orthanc.RegisterOnChangeCallback(change)
+
+    def filter_requests(self, admit: Callable[[str, str, Mapping[str, str], Mapping[str, str]], bool]) -> None:
+        """Ask `admit` (path, method, headers in lower case, query) for every request on Orthanc's own routes."""
+
+        def admitted(uri: str, **request: Any) -> bool:
+            # anything but True refuses; an exception does too, but as a 500
+            method = orthanc.HttpMethod(request["method"]).name
+            return admit(uri, method, request.get("headers", {}), request.get("get", {})) is True
+
+        orthanc.RegisterIncomingHttpRequestFilter(admitted)
 
     def plugins(self) -> list[str]:
         """Identifiers of the loaded plugins."""

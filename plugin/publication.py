@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from drimbox import evidence, kos, outbox, xds
+from drimbox import evidence, kos, kos_writer, outbox, xds
 from drimbox.archive import Archive
 from drimbox.clock import Clock
 from drimbox.config import DrimboxConfig
@@ -111,7 +111,7 @@ class Publisher:
                 instance_number=version,
                 created_at=now,
             )
-            data = kos.write_manifest(manifest, settings.manifest)
+            data = kos_writer.write_manifest(manifest, settings.manifest)
             submission = xds.Submission(
                 report=report,
                 restrictions=message.restrictions,

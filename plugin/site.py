@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The appliance's site file: what a site decides, in one JSON document.
 
-``{"Orthanc": {…}, "Faces": {"Db": {…}, "Vi": {…}, "Conso": {…}, "Admin": {…}}, "DrimBox": {…}}``: overrides of Orthanc's
-keys, one entry for each face that nginx serves, and our own section.
+``{"Orthanc": {…}, "Faces": {"Db": {…}, "Vi": {…}, "Conso": {…}, "Admin": {…}}, "DrimBox": {…}}``: overrides of
+Orthanc's keys, one entry for each face that nginx serves, and our own section.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Faces(Section):
 class Site(Section):
     """The whole file."""
 
+    authorities: Path | None = Field(None, description="PEM of the authorities of the faces, told by `status`.")
     orthanc: dict[str, Any] = Field(default_factory=dict)
     faces: Faces = Faces()
     drim_box: dict[str, Any] = Field(default_factory=dict)

@@ -279,7 +279,7 @@ def _run(args: argparse.Namespace, layout: Layout) -> int:
             "orthanc": wanted["Orthanc.HttpPort"],
         },
         "wado_root": config["DrimBox"].get("Wado", {}).get("Root", ""),
-        "ca": site.orthanc.get("DrimboxCa", ""),
+        "ca": str(site.authorities or ""),
         "viewer": str(args.viewer or ""),
         "admin": {"user": "admin", "passwordFile": str(layout.secrets / "admin-password")},
     }

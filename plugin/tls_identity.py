@@ -44,7 +44,10 @@ class PeerCertificate:
 
 
 def read_peer_certificate(
-    verify: str, escaped: str, at: datetime, revocations: Revocations = Revocations()  # noqa: B008
+    verify: str,
+    escaped: str,
+    at: datetime,
+    revocations: Revocations = Revocations(),  # noqa: B008
 ) -> PeerCertificate:
     """Read both headers of nginx, at the (aware) instant `at`.
 

@@ -127,9 +127,7 @@ def _is_id(attribute: str | bytes) -> bool:
     return etree.QName(attribute).localname.lower() == "id"
 
 
-def _read_signed_info(
-    info: etree._Element, properties_id: str
-) -> tuple[hashes.HashAlgorithm, _Reference, _Reference]:
+def _read_signed_info(info: etree._Element, properties_id: str) -> tuple[hashes.HashAlgorithm, _Reference, _Reference]:
     children = _children(info)
     names = ["CanonicalizationMethod", "SignatureMethod", "Reference", "Reference"]
     if [c.tag for c in children] != [f"{{{DS}}}{n}" for n in names]:
@@ -168,7 +166,7 @@ def _check_xpath(step: etree._Element) -> None:
     good = (
         len(inner) == 1
         and inner[0].tag == f"{{{FILTER2}}}XPath"
-        and dict(inner[0].attrib) == {"Filter": "subtract"}
+        and list(inner[0].attrib.items()) == [("Filter", "subtract")]
         and not len(inner[0])
         and (inner[0].text or "") == EXPECTED_XPATH
         and inner[0].nsmap.get("ds") == DS

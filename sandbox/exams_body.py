@@ -23,6 +23,7 @@ from sandbox.exams_shapes import (
     cover,
     ellipse,
     ellipsoid,
+    section,
     superellipse,
 )
 
@@ -66,6 +67,7 @@ class Trunk:
     """The invented trunk of one seed; `plane` cuts it at a height."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         rng = np.random.default_rng((seed, 1))
         self.coarse = Waves(rng, 25, 70, 24)
         self.fine = Waves(rng, 5, 14, 40)
@@ -229,7 +231,7 @@ def _ribs(p: Plane, depth: Array) -> None:
     across = depth - 21.5
     size = np.sqrt((across / 3.6) ** 2 + (along / 6.2) ** 2)
     rib = (size - 1) * 4.2
-    cage = (angle > 0.1) & (height < 9.6 * VERTEBRA) & (np.abs(p.x) > 24)
+    cage = (angle > 0.1) & (height < 11.4 * VERTEBRA) & (z < 246) & (np.abs(p.x) > 24)
     far = np.float32(9)
     bony = np.where(cage & (angle < 0.76), rib, far)
     p.paint(np.where(cage & (angle >= 0.76) & (z > 40), rib, far), 110)
@@ -267,9 +269,10 @@ def _spine(p: Plane, texture: Array) -> None:
     if body:
         for side in (-1, 1):
             p.capsule((side * 11, y + 10, p.z), (side * 13, canal + 4, p.z), 4.2, 560)
-            if 0.3 < along < 0.65:
-                p.capsule((side * 13, canal + 2, p.z), (side * 42, canal + 10, p.z), 4, 540)
-                p.capsule((side * 13, canal + 2, p.z), (side * 40, canal + 9, p.z), 2.4, MARROW)
+            if (girth := section(along, 0.48, 0.22)) > 0.2:
+                tip_x = (41 if p.z < 245 else 24) * (0.7 + 0.3 * girth)
+                p.capsule((side * 13, canal + 2, p.z), (side * tip_x, canal + 10, p.z), 4.2 * girth, 540)
+                p.capsule((side * 13, canal + 2, p.z), (side * tip_x, canal + 9, p.z), 2.6 * girth, MARROW)
         p.ellipse(0, canal, 13, 11.5, 560)
         tip = min(outline(p.z)[1] - 8, canal + 10 + 22 * (1 - along))
         p.capsule((0, canal + 9, p.z), (0, tip, p.z), 3.6, 540)

@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -154,12 +155,12 @@ def minify(folder: Path, esbuild: Path) -> None:
 
 def fill(template: Path, **values: str) -> str:
     """Fill a file of ``shell/``: each ``{{name}}`` by its value."""
-    text = template.read_text(encoding="utf-8")
-    for name, value in values.items():
-        text = text.replace("{{" + name + "}}", value)
-    if "{{" in text:
-        raise BuildError(f"{template.name} : un emplacement n'est pas rempli")
-    return text
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            raise BuildError(f"{template.name} : l'emplacement {found[1]} n'est pas rempli")
+        return values[found[1]]
+
+    return re.sub(r"\{\{(\w+)\}\}", value, template.read_text(encoding="utf-8"))
 
 
 def assemble(dist: Path, out: Path, version: str, patches: Sequence[Patch] = PATCHES) -> dict[str, int]:

@@ -16,8 +16,7 @@ from sandbox import ris
 
 ACK_AA = b"MSH|^~\\&|DRIMBOX|A|RIS|B|20261121||ACK^T02^ACK|9|T|2.6\rMSA|AA|C1\r"
 ACK_AE = (
-    b"MSH|^~\\&|DRIMBOX|A|RIS|B|20261121||ACK^T02^ACK|9|T|2.6\n"
-    b"MSA|AE|C1\nERR||OBX^1^5|102^Data type error^x|E|906\n"
+    b"MSH|^~\\&|DRIMBOX|A|RIS|B|20261121||ACK^T02^ACK|9|T|2.6\nMSA|AE|C1\nERR||OBX^1^5|102^Data type error^x|E|906\n"
 )
 
 
