@@ -24,6 +24,7 @@ from drimbox.admin_api import create_blueprint as admin_blueprint
 from drimbox.archive import Archive
 from drimbox.clock import Clock, iso
 from drimbox.config import DrimboxConfig
+from drimbox.dmp_client import Exchange, open_client
 from drimbox.guard_archive import GuardArchive
 from drimbox.health import Check, Health
 from drimbox.http_server import FaceDispatcher, HttpServer, WsgiApp, read_secret
@@ -32,7 +33,7 @@ from drimbox.journal import Journal
 from drimbox.mllp import MllpServer
 from drimbox.outbox_store import OutboxStore
 from drimbox.psc_http import Discovery, HttpIntrospection, Jwks, RequestsTransport
-from drimbox.publication import Publisher, PublisherDeps
+from drimbox.publication import Dmp, Publisher, PublisherDeps
 from drimbox.report_store import ReportStore
 from drimbox.request_filter import RequestFilter, Rule, operator_rule
 from drimbox.schema import exchanges
@@ -124,7 +125,6 @@ class Application:
         self._http.start()
         if self._mllp is not None:
             self._mllp.start()
-            log.info("HL7 listener on port %d", self._mllp.port)
         log.info("DRIMbox open")
 
     def stop(self) -> None:
@@ -153,7 +153,7 @@ class Application:
             lambda: secrets.token_hex(10).upper(),
             self.worker.wake,
         )
-        return MllpServer(self.config.mllp, intake.handle, intake.refuse)
+        return MllpServer(self.config.mllp, intake.handle, intake.refuse, log)
 
     def _publisher_deps(self) -> PublisherDeps:
         return PublisherDeps(
@@ -171,15 +171,12 @@ class Application:
             step=self._step,
         )
 
-    def _dmp(self) -> Any:
+    def _dmp(self) -> Dmp | None:
         if not self.config.dmp.url:
             return None
-        from drimbox.dmp_client import DmpClient
-        from drimbox.dmp_transport import RequestsTransport as DmpTransport
+        return open_client(self.config.dmp, self._clock)
 
-        return DmpClient(self.config.dmp, DmpTransport(self.config.dmp), self._clock)
-
-    def _keep_exchange(self, submission_id: int, exchange: Any) -> None:
+    def _keep_exchange(self, submission_id: int, exchange: Exchange) -> None:
         with self.store.write() as connection:
             connection.execute(
                 sa.insert(exchanges).values(
@@ -188,7 +185,7 @@ class Application:
                     message_id=exchange.message_id,
                     action=exchange.action,
                     status=exchange.status,
-                    request=exchange.request_head,
+                    request=exchange.envelope,
                     answer=exchange.answer,
                 )
             )
@@ -203,7 +200,7 @@ class Application:
         if self.config.wado.enabled and self.config.wado.root and self.config.psc.issuer:
             faces["db"] = _face(wado_blueprint(self._wado_deps()), urlsplit(self.config.wado.root).path)
         if self._viewer is not None:
-            faces["vi"] = _face(self._viewer.blueprint, "", self._viewer.prepare)
+            faces["vi"] = self._viewer.app.wsgi_app
         admin = AdminDeps(self._users, self.health, self.journal, self.store)
         faces["admin"] = _face(admin_blueprint(admin), "")
         return faces
@@ -253,13 +250,11 @@ class Application:
             self.whitelist.refresh()
 
 
-def _face(blueprint: flask.Blueprint, prefix: str, prepare: Callable[[flask.Flask], None] | None = None) -> WsgiApp:
+def _face(blueprint: flask.Blueprint, prefix: str) -> WsgiApp:
     """One Flask application that has the routes of one face and no other."""
     app = flask.Flask(blueprint.name, static_folder=None)
     app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    if prepare is not None:
-        prepare(app)
     app.register_blueprint(blueprint, url_prefix=prefix or None)
     return app.wsgi_app
 

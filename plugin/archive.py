@@ -9,9 +9,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from drimbox.clock import from_iso, iso
-from drimbox.records import Manifest
+from drimbox.records import Identifier, Manifest
 from drimbox.records_json import from_json, to_json
-from drimbox.schema import kos, reports
+from drimbox.schema import kos, reports, submissions
 from drimbox.store import Store
 
 
@@ -100,8 +100,28 @@ class Archive:
     def state_of(self, sop_instance_uid: str) -> str | None:
         """Give the state of a version, None where unknown."""
         with self._store.read() as connection:
-            found = connection.execute(sa.select(kos.c.state).where(kos.c.sop_instance_uid == sop_instance_uid)).scalar()
+            found = connection.execute(
+                sa.select(kos.c.state).where(kos.c.sop_instance_uid == sop_instance_uid)
+            ).scalar()
         return None if found is None else str(found)
+
+    def document_ids(self, study_uid: str) -> tuple[Identifier, ...]:
+        """Identifiers of every report that this study's manifests come from, latest first."""
+        query = (
+            sa.select(reports.c.document_id)
+            .join(kos, kos.c.report_id == reports.c.id)
+            .where(kos.c.study_uid == study_uid)
+            .order_by(kos.c.version.desc())
+        )
+        with self._store.read() as connection:
+            found = [str(row.document_id) for row in connection.execute(query)]
+        return tuple(Identifier(*text.split("^", 1)) for text in dict.fromkeys(found))
+
+    def submission_of(self, sop_instance_uid: str) -> str:
+        """Give the submission (JSON) that carried a version, empty where there is none."""
+        query = sa.select(submissions.c.submission).where(submissions.c.kos_uid == sop_instance_uid).limit(1)
+        with self._store.read() as connection:
+            return str(connection.execute(query).scalar() or "")
 
     def by_uid(self, sop_instance_uid: str) -> ArchivedKos | None:
         """Give a version by its SOP Instance UID."""

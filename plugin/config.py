@@ -53,6 +53,9 @@ class MessagesSection(Section):
     """How tolerant the reading of messages is."""
 
     processing_ids: tuple[str, ...] = Field(("P",), description="Accepted MSH-11 values (P, T, D).")
+    versions: tuple[str, ...] = Field(
+        ("2.5", "2.5.1", "2.6"), description="Accepted MSH-12 values (the guide: 2.5 for ORU, 2.6 for MDM)."
+    )
     document_types: tuple[str, ...] = Field(("18748-4",), description="Accepted CDA document codes (LOINC).")
     qualified_statuses: tuple[str, ...] = Field(
         ("VALI", "QUAL"), description="PID-32 values that mean a qualified identity; others hold the manifest back."
@@ -82,7 +85,8 @@ class ManifestSection(Section):
         "Pacific/Noumea", "Pacific/Tahiti", "Pacific/Wallis",
     ] = Field("Europe/Paris", description="The site's time zone; dates and times are written in it.")  # fmt: skip
     reference_details: bool = Field(
-        True, description="Write series number, instance number and frames beside the references, as the ANS's tools do."
+        True,
+        description="Write series number, instance number and frames beside the references, as the ANS's tools do.",
     )
     retrieve_location_uid: str = Field(
         "",
@@ -234,6 +238,12 @@ class ViewerSection(Section):
 
     public_url: str = Field("", description="Public address of the face `vi`, without path.")
     folder: Path | None = Field(None, description="Folder of the built viewer; empty: no viewer.")
+    report_id: Literal["root", "exact"] = Field(
+        "root", description="What idCDA must give of the report's identifier: its root, or its extension too."
+    )
+    masked_exams: Literal["refuse", "open"] = Field(
+        "refuse", description="The exam is masked to professionals (MASQUE_PS): refuse its link to them, or open it."
+    )
 
 
 class SessionsSection(Section):

@@ -31,7 +31,7 @@ class Kind(StrEnum):
 CODES: Final[tuple[tuple[str, Kind], ...]] = (
     # structure, certificate, assertion, addressing
     ("DMPInvalidCertificate", Kind.CONFIGURATION),
-    ("DMPInvalidVIHF", Kind.CONFIGURATION),
+    ("*VIHF*", Kind.CONFIGURATION),
     ("DMPIdentityCertificationFailure", Kind.PATIENT),
     ("FailedAuthentication", Kind.CONFIGURATION),
     ("InvalidSecurity", Kind.CONFIGURATION),
@@ -85,11 +85,11 @@ CODES: Final[tuple[tuple[str, Kind], ...]] = (
     ("XDSResultNotSinglePatient", Kind.DOCUMENT),
 )
 
-# texts of errors that come without a code of their own
+# texts of errors whose code says nothing; narrow, because "configuration" stops a whole queue
 _TEXTS: Final = (
-    (re.compile(r"authorInstitution|personne morale|structure|VIHF|sp[ée]cialit[ée]|assertion|certificat", re.I),
-     Kind.CONFIGURATION),
-    (re.compile(r"DMP (?:est )?ferm[ée]|DMPClosed", re.I), Kind.PATIENT),
+    (re.compile(r"authorInstitution|personne morale|\bVIHF\b|sp[ée]cialit[ée] (?:absente|manquante)|"
+                r"structure\b.{0,40}(?:inconnue|introuvable|inactive|trouv[ée]e)", re.I), Kind.CONFIGURATION),
+    (re.compile(r"\bDMP\b.{0,20}\bferm[ée]", re.I), Kind.PATIENT),
 )  # fmt: skip
 
 _SENTENCES: Final = {
@@ -124,7 +124,7 @@ def kind_of(code: str) -> Kind | None:
 
 def local_code(code: str) -> str:
     """A code without namespace prefix or URN, in safe characters, at most 80."""
-    return _CODE.sub("", code.rpartition(":")[2].rpartition("#")[2])[:80]
+    return _CODE.sub("", re.split("[:#}]", code)[-1])[:80]
 
 
 def error_for(code: str, text: str) -> NationalServiceError:

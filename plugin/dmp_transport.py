@@ -105,7 +105,8 @@ class RequestsTransport:
     def _read(self, answer: requests.Response, deadline: float) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        while piece := answer.raw.read(_CHUNK, decode_content=False):
+        # read1 gives what has come; read would wait for a whole chunk and never see the deadline
+        while piece := answer.raw.read1(_CHUNK, decode_content=False):
             size += len(piece)
             if size > self._maximum:
                 raise OutcomeUnknown(f"answer longer than {self._maximum} bytes", reason="answer-too-large")

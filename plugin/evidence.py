@@ -19,6 +19,7 @@ Find = Callable[[dict[str, Any]], Sequence[Mapping[str, Any]]]
 # Wider than PS3.5 9.1, as archives hold UIDs with leading zeros; no wildcard, no list, and not empty,
 # because Orthanc takes an empty criterion for "any study"
 _SEARCHABLE = re.compile(r"[0-9.]{1,64}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,11}")
 _CONTENT = {
     "Study": ["MainDicomTags"],
     "Series": ["MainDicomTags"],
@@ -127,8 +128,9 @@ def _class(found: Mapping[str, Any]) -> str:
 
 
 def _number(found: Mapping[str, Any], name: str) -> int | None:
-    """IS of the index; archives hold all sorts of text there."""
-    try:
-        return int(_tag(found, name))
-    except ValueError:
+    """IS of the index (PS3.5 6.2: signed, 32 bits); archives hold all sorts of text there."""
+    text = _tag(found, name)
+    if not _INTEGER.fullmatch(text):
         return None
+    value = int(text)
+    return value if -(2**31) <= value < 2**31 else None

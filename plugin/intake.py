@@ -59,10 +59,10 @@ class Intake:
         header = peek_header(raw)
         received = self._received(header, raw, origin)
         try:
-            known = self._reports.acknowledgement(received.sender, received.control_id, received.digest)
+            known = self._reports.accepted(received.sender, received.control_id, received.digest)
             if known is not None:
-                log.info("message %s received again: same acknowledgement", received.digest[:12])
-                return known
+                self._again(known[0])
+                return known[1]
             message = read_message(raw, self._settings)
             answer = acknowledge(header, received.at, self._new_control_id())
             self._keep(received, message, answer)
@@ -100,6 +100,18 @@ class Intake:
         except StoreError as failure:
             log.error("refused message %s cannot be kept: %s", received.digest[:12], failure)
         return answer
+
+    def _again(self, report_id: str) -> None:
+        """The same message once more: the same answer; only what had failed is tried again."""
+        revived = self._outbox.revive(report_id, self._clock.now())
+        log.info("report %s received again: same acknowledgement, %d failed submission(s) retried", report_id, revived)
+        if revived:
+            self._journal.note(
+                "report-again",
+                "Compte rendu reçu à nouveau : la publication qui avait échoué est retentée.",
+                report_id=report_id,
+            )
+            self._wake()
 
     def _received(self, header: MessageHeader, raw: bytes, origin: str) -> Received:
         return Received(

@@ -38,6 +38,7 @@ PATIENT_ID_MISMATCH = "patient-id-mismatch"
 
 _LONGEST_ACCESSION = 16  # SH, PS3.5 6.2
 _LONGEST_PLACER = 64  # LO
+_ADDRESS = re.compile(r"https?://[!-\[\]-~]+")  # ASCII without blanks nor backslash
 _UID_CHARACTERS = re.compile(r"[0-9.]{1,64}")  # archives hold leading zeros, which nobody can correct
 
 
@@ -104,13 +105,13 @@ def build_manifest(
 ) -> Manifest:
     """Make the manifest of one study; see `act_for`, `order_for` and `check_identity`.
 
-    `created_at` is aware and loses its fraction, as the file does.  Raises `ConfigurationError` without
-    `retrieve_root`, and `DocumentError`: ``patient-missing``, ``study-empty``, ``instance-invalid`` (a UID that
-    no file can hold, no SOP class), ``identifier-too-long`` (accession above 16 characters, placer order number
-    above 64: a cut identifier would be another one).
+    `created_at` is aware and loses its fraction, as the file does.  Raises `ConfigurationError` where
+    `retrieve_root` is no address, and `DocumentError`: ``patient-missing``, ``study-empty``, ``instance-invalid``
+    (a UID that no file can hold, no SOP class), ``identifier-too-long`` (accession above 16 characters, placer
+    order number above 64: a cut identifier would be another one).
     """
-    if not retrieve_root:
-        raise ConfigurationError("Wado.Root is missing: a manifest without retrieve address serves nobody")
+    if not _ADDRESS.fullmatch(retrieve_root):
+        raise ConfigurationError(f"Wado.Root {retrieve_root!r} must be an https:// address in ASCII, without spaces")
     if report.patient is None or not report.patient.ins:
         raise DocumentError("the report carries no INS", reason="patient-missing")
     _check_study(study)
@@ -141,6 +142,8 @@ def _content(of: Manifest | StudyContent) -> tuple[str, frozenset[tuple[str, str
 
 
 def _check_study(study: StudyContent) -> None:
+    if not _UID_CHARACTERS.fullmatch(study.study_uid):
+        raise DocumentError(f"{study.study_uid[:80]!r} is no Study Instance UID", reason="instance-invalid")
     if not study.instance_count():
         raise DocumentError(f"the study {study.study_uid} holds no instance", reason="study-empty")
     for series in study.series:

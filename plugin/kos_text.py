@@ -23,7 +23,7 @@ from drimbox.records import SeriesRef
 _SERIES = re.compile(r"S\S{1,4}rie\s*-\s*([0-9.]{1,64})\s*:(.*)", re.IGNORECASE)
 _STUDY = re.compile(r"Examen\s*:(.*)", re.IGNORECASE)
 _ACT = re.compile(r"Acte\s*=\s*:?(.*)", re.IGNORECASE)
-_BLANKS = re.compile(r"\s+")
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ManifestText:
 
 
 def one_line(text: str) -> str:
-    """Fold blanks and line ends into single spaces: a line must stay a line."""
+    """Fold blanks, line ends and control characters into single spaces: a line must stay a line."""
     return _BLANKS.sub(" ", text).strip()
 
 

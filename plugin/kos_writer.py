@@ -19,6 +19,8 @@ from io import BytesIO
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.tag import Tag
@@ -33,9 +35,8 @@ _IMPLEMENTATION_UID = "2.25.220843178932087150916862137386471498517"
 _IMPLEMENTATION_NAME = "DRIMBOX_1"
 _DEFAULT_INS_ISSUER = "ASIP-SANTE-INS-NIR"
 _LO, _SH, _PN = 64, 16, 64  # longest values in characters, PS3.5 6.2
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]+")
-_DATE = re.compile(r"\d{8}", re.ASCII)
-_TIME = re.compile(r"\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?", re.ASCII)
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]+")
+_TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-5]\d(?:\.\d{1,6})?)?)?", re.ASCII)
 _SEX = {"M": "M", "F": "F", "O": "O", "UN": "O"}
 
 
@@ -62,7 +63,7 @@ def write_manifest(manifest: Manifest, settings: WriterSettings) -> bytes:
     data.update(_general(manifest, settings))
     data.update(_patient(manifest.traits))
     data.update(_document(manifest))
-    data.SpecificCharacterSet = _character_set(manifest, text)
+    data.SpecificCharacterSet = _character_set(data, text)
     return b"".join(
         (
             _part10(data, manifest.sop_instance_uid),
@@ -86,12 +87,13 @@ def _general(manifest: Manifest, settings: WriterSettings) -> Dataset:
         setattr(data, f"{prefix}Date", _da(local))
         setattr(data, f"{prefix}Time", _tm(local))
     data.TimezoneOffsetFromUTC = local.strftime("%z")[:5]
-    data.StudyInstanceUID, data.SeriesInstanceUID = study.study_uid, manifest.series_uid
-    data.StudyDate = study.study_date if _DATE.fullmatch(study.study_date) else ""
+    data.add(_study_uid(study.study_uid))
+    data.SeriesInstanceUID = manifest.series_uid
+    data.StudyDate = _date(study.study_date)
     data.StudyTime = study.study_time if _TIME.fullmatch(study.study_time) else ""
-    data.StudyID = study.study_id if len(study.study_id) <= _SH else ""  # a cut identifier is another one
+    data.StudyID = _clean(study.study_id, _LO) if len(study.study_id) <= _SH else ""  # cut, it would be another one
     data.StudyDescription = _clean(study.description, _LO)
-    data.ReferringPhysicianName = _person(study.referring_physician)
+    data.ReferringPhysicianName = _person(*study.referring_physician.partition("=")[0].split("^"))
     data.AccessionNumber = ""  # the real one is in ReferencedRequestSequence
     data.Modality = "KO"
     data.SeriesNumber, data.InstanceNumber = MANIFEST_SERIES_NUMBER, manifest.instance_number
@@ -106,11 +108,11 @@ def _patient(traits: Traits) -> Dataset:
     """The INS and the strict traits (RNIV), as DRIM-M places them."""
     issuer = INS_OIDS.get(traits.ins_oid, _DEFAULT_INS_ISSUER)
     data = Dataset()
-    data.PatientName = _person(f"{traits.birth_family}^{traits.birth_given}")
+    data.PatientName = _person(traits.birth_family, traits.birth_given)
     data.PatientID = _clean(traits.ins, _LO)
     data.IssuerOfPatientID = issuer
     data.IssuerOfPatientIDQualifiersSequence = [_authority(traits.ins_oid)]
-    data.PatientBirthDate = traits.birth_date[:8] if _DATE.fullmatch(traits.birth_date[:8]) else ""
+    data.PatientBirthDate = _date(traits.birth_date[:8])
     data.PatientSex = _SEX.get(traits.sex, "")
     if others := _other_names(traits):
         data.OtherPatientNames = others
@@ -130,7 +132,7 @@ def _document(manifest: Manifest) -> Dataset:
     data.ConceptNameCodeSequence = [_code("113030", "MANIFEST")]
     request = Dataset()
     request.AccessionNumber = _extension(manifest.accession)
-    request.StudyInstanceUID = manifest.study.study_uid
+    request.add(_study_uid(manifest.study.study_uid))
     request.RequestedProcedureDescription = ""
     request.RequestedProcedureID = request.FillerOrderNumberImagingServiceRequest = ""
     request.PlacerOrderNumberImagingServiceRequest = _extension(manifest.placer_order)
@@ -153,10 +155,10 @@ def institution_name(institution: Organization) -> str:
 
 def _other_names(traits: Traits) -> list[str]:
     """Birth given names as ``^<given names>``, then the names in use."""
-    values = [f"^{traits.birth_givens}"] if traits.birth_givens else []
+    values = [_person("", traits.birth_givens)] if traits.birth_givens else []
     if traits.used_family or traits.used_given:
-        values.append(f"{traits.used_family}^{traits.used_given}")
-    return [_person(value) for value in values]
+        values.append(_person(traits.used_family, traits.used_given))
+    return values
 
 
 def _authority(oid: str) -> Dataset:
@@ -175,6 +177,20 @@ def _extension(identifier: Identifier | None) -> str:
     return _clean(identifier.extension or "", _LO) if identifier else ""
 
 
+def _study_uid(uid: str) -> DataElement:
+    """The archive's UID as it is: some have leading zeros, which pydicom would refuse and nobody may correct."""
+    return DataElement("StudyInstanceUID", "UI", uid, validation_mode=IGNORE)
+
+
+def _date(text: str) -> str:
+    """A DA of the archive or of the report, empty where it is no date."""
+    try:
+        date = datetime.strptime(text, "%Y%m%d")  # noqa: DTZ007 - a date alone
+    except ValueError:
+        return ""
+    return text if _da(date) == text else ""
+
+
 def _da(instant: datetime) -> str:
     return instant.strftime("%Y%m%d")
 
@@ -188,25 +204,16 @@ def _clean(text: str, longest: int) -> str:
     return _UNSAFE.sub(" ", text).strip()[:longest].rstrip()
 
 
-def _person(text: str) -> str:
-    """One alphabetic name of at most 64 characters: ``=`` would open another group (PS3.5 6.2.1)."""
-    return _clean(text.replace("=", " "), _PN).rstrip("^")
+def _person(*components: str) -> str:
+    """One alphabetic name of at most 64 characters; ``^`` and ``=`` are its separators (PS3.5 6.2.1)."""
+    return _clean("^".join(re.sub("[\\^=]", " ", c).strip() for c in components), _PN).rstrip("^ ")
 
 
-def _character_set(manifest: Manifest, text: str) -> str:
-    """Latin-1 like every official sample, UTF-8 where a name does not fit (œ, Ÿ, names from elsewhere)."""
-    traits, institution = manifest.traits, manifest.institution
-    texts = (
-        text,
-        manifest.study.description,
-        manifest.study.referring_physician,
-        manifest.manufacturer,
-        institution_name(institution) if institution else "",
-        *(getattr(traits, name) for name in ("birth_family", "birth_given", "birth_givens")),
-        *(getattr(traits, name) for name in ("used_family", "used_given", "birth_place")),
-    )
+def _character_set(data: Dataset, text: str) -> str:
+    """Latin-1 like every official sample, UTF-8 where a text does not fit (œ, Ÿ, names from elsewhere)."""
+    values = (str(element.value) for element in data.iterall() if element.VR != "SQ")
     try:
-        "".join(texts).encode("latin-1")
+        "".join((text, *values)).encode("latin-1")
     except UnicodeEncodeError:
         return "ISO_IR 192"
     return "ISO_IR 100"

@@ -120,13 +120,15 @@ class PscClient:
             )
         return LoginStart(url, state, nonce, verifier)
 
-    def finish(self, code: str, nonce: str, verifier: str) -> PscLogin:
-        """Exchange the code and read who logged in.
+    def finish(self, code: str, nonce: str, verifier: str, issuer: str = "") -> PscLogin:
+        """Exchange the code and read who logged in; `issuer` is the one that came back beside it (RFC 9207).
 
         Raises `TokenError` where what PSC gave does not hold, `NationalServiceError` where PSC fails.
         """
         if not 0 < len(code) <= LARGEST_CODE:
             raise _refused("login-code", "the code is empty or too long")
+        if issuer and issuer != self._settings.issuer:
+            raise _refused("login-issuer", "the code comes from another issuer")
         endpoints = self._endpoints.endpoints()
         with self._connect() as session:
             tokens = self._exchange(session, endpoints, code, verifier)

@@ -171,6 +171,16 @@ class OutboxStore:
             .values(**values)
         )
 
+    def revive(self, report_id: str, now: datetime) -> int:
+        """Try again what died of a report: its sender sends it once more."""
+        with self._store.write() as connection:
+            done = connection.execute(
+                sa.update(submissions)
+                .where(submissions.c.report_id == report_id, submissions.c.state == State.DEAD)
+                .values(state=advance(State.DEAD, Event.RETRY).value, due_at=iso(now))
+            )
+        return done.rowcount
+
     def counts(self) -> dict[str, int]:
         """Rows by state."""
         with self._store.read() as connection:

@@ -37,7 +37,7 @@ class Dmp(Protocol):
         """ITI-41.  Raises `NationalServiceError`; gives the exchange."""
         ...
 
-    def find_entry(self, unique_id: str, patient: Traits) -> str | None:
+    def find_entry(self, unique_id: str, patient: Traits, *, secret_connection: bool = False) -> str | None:
         """TD3.1b: entryUUID of a document, None where unknown."""
         ...
 
@@ -154,7 +154,8 @@ class Publisher:
             raise ConfigurationError("Dmp.Url is empty", public="Aucun DMP n'est configuré (DrimBox.Dmp.Url).")
         assert row.kos_uid is not None  # noqa: S101 (built above)
         submission = xds.submission_from_json(row.submission)
-        if row.sending and d.dmp.find_entry(row.kos_uid, submission.manifest.traits):
+        secret = submission.restrictions.secret_connection
+        if row.sending and d.dmp.find_entry(row.kos_uid, submission.manifest.traits, secret_connection=secret):
             # the answer to an earlier attempt was lost: the DMP has it
             self._published(row)
             return

@@ -45,17 +45,17 @@ class ReportStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def acknowledgement(self, sender: str, control_id: str, digest: str) -> bytes | None:
-        """Give the acknowledgement already sent for this very message, if it was accepted."""
-        query = sa.select(reports.c.acknowledgement).where(
+    def accepted(self, sender: str, control_id: str, digest: str) -> tuple[str, bytes] | None:
+        """Give id and acknowledgement of this very message, if it was accepted before."""
+        query = sa.select(reports.c.id, reports.c.acknowledgement).where(
             reports.c.sender == sender,
             reports.c.control_id == control_id,
             reports.c.digest == digest,
             reports.c.state == "accepted",
         )
         with self._store.read() as connection:
-            found = connection.execute(query).scalar()
-        return None if found is None else bytes(found)
+            found = connection.execute(query).first()
+        return None if found is None else (str(found.id), bytes(found.acknowledgement))
 
     def add(
         self,

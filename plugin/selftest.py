@@ -10,7 +10,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from lxml import etree
 
-LIBRARIES = ("lxml", "xmlsec", "cryptography", "pydicom", "PyJWT", "joserfc", "Authlib", "Flask", "SQLAlchemy", "cheroot")
+LIBRARIES = (
+    "lxml",
+    "xmlsec",
+    "cryptography",
+    "pydicom",
+    "PyJWT",
+    "joserfc",
+    "Authlib",
+    "Flask",
+    "SQLAlchemy",
+    "cheroot",
+)
 
 
 def versions() -> dict[str, str]:

@@ -227,7 +227,7 @@ class Sessions:
     def log_in(self, previous_id: str | None, user: PscUser, id_token: str) -> str:
         """Open a session under a new identifier; the same person's earlier exams are kept, the old one ends."""
         next_stage(Stage.PRE_LOGIN, Step.LOGIN)
-        earlier = self.end(previous_id)
+        earlier = self.end(previous_id, Step.LOGOUT)
         same = earlier is not None and earlier.user is not None and earlier.user.name_id == user.name_id
         now = self._clock.now()
         return self._add(
@@ -243,13 +243,16 @@ class Sessions:
         )
 
     def add_context(self, session_id: str, study_uid: str, series_uid: str | None) -> ExamContext | None:
-        """Open an exam in a session; None where the session has ended."""
+        """Open an exam in a session; None where nobody is logged in."""
         context = ExamContext(self._draw(16), study_uid, self._clock.now(), series_uid)
 
         def add(session: BrowserSession) -> BrowserSession:
+            if session.stage is not Stage.LOGGED_IN:
+                return session
             return replace(session, contexts=(*session.contexts, context)[-MOST_CONTEXTS:])
 
-        return context if self.change(session_id, add) else None
+        session = self.change(session_id, add)
+        return context if session is not None and context in session.contexts else None
 
     def touch(self, session_id: str, session: BrowserSession) -> None:
         """Note that the person is there; at most one write a minute."""
@@ -269,13 +272,13 @@ class Sessions:
                 return edited
         raise StoreError("a session changes faster than it can be written")
 
-    def end(self, session_id: str | None) -> BrowserSession | None:
-        """Forget a session; give what it was, where it was alive."""
+    def end(self, session_id: str | None, step: Step) -> BrowserSession | None:
+        """Forget a session; give what it was, where it was alive and the step has sense for it."""
         session = self.find(session_id)
-        if session is None or session_id is None:
+        if session is None or session_id is None or (session.stage, step) not in TRANSITIONS:
             return None
         self._store.delete(_hash(session_id))
-        return replace(session, stage=Stage.ENDED)
+        return replace(session, stage=next_stage(session.stage, step))
 
     def purge(self) -> int:
         """Forget every session past its limits; give how many."""

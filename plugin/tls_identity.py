@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from drimbox.certificates import Revocations, load_certificate
 from drimbox.distinguished_name import display
 from drimbox.errors import Refusal
-from drimbox.revocation import Revocations
 
 VERIFY_HEADER: Final = "X-Drimbox-Client-Verify"
 CERTIFICATE_HEADER: Final = "X-Drimbox-Client-Cert"
@@ -85,7 +85,7 @@ def _load(escaped: str) -> x509.Certificate:
     if len(escaped) > _MAXIMUM:
         raise _refusal("certificate-malformed", "header too long")
     try:
-        return x509.load_pem_x509_certificate(unquote(escaped, errors="strict").encode("ascii"))
+        return load_certificate(unquote(escaped, errors="strict").encode("ascii"))
     except ValueError as error:  # includes the Unicode errors
         raise _refusal("certificate-malformed", "the PEM is unreadable") from error
 

@@ -37,15 +37,16 @@ class Route(StrEnum):
 ANSWERED = frozenset({Route.STUDIES, Route.SERIES})
 
 _ROUTES: tuple[tuple[Route, re.Pattern[str]], ...] = (
-    (Route.STUDIES, re.compile(r"/studies")),
-    (Route.SERIES, re.compile(rf"/studies/{_U}/series")),
+    (Route.STUDIES, re.compile(r"/studies/?")),
+    (Route.SERIES, re.compile(rf"/studies/{_U}/series/?")),
     (Route.METADATA, re.compile(rf"{_SERIES}/metadata")),
     (Route.FRAMES, re.compile(rf"{_INSTANCE}/frames/[1-9][0-9]{{0,5}}")),
     # a tag, or one within the items of sequences: 00420011, 00409096/1/00409211
     (Route.BULK, re.compile(rf"{_INSTANCE}/bulk/[0-9A-Fa-f]{{8}}(?:/[0-9]{{1,6}}/[0-9A-Fa-f]{{8}})*")),
 )
 
-STUDY_UID_TAG, PATIENT_ID_TAG, RETRIEVE_URL_TAG, MODALITY_TAG = "0020000D", "00100020", "00081190", "00080060"
+STUDY_UID_TAG, PATIENT_ID_TAG, RETRIEVE_URL_TAG = "0020000D", "00100020", "00081190"
+MODALITY_TAG, MODALITIES_TAG, MANIFEST = "00080060", "00080061", "KO"
 _STUDY_UID_NAMES = frozenset({"studyinstanceuid", STUDY_UID_TAG.lower()})
 _PATIENT_ID_NAMES = frozenset({"patientid", PATIENT_ID_TAG})
 
@@ -129,8 +130,8 @@ def studies_query(query: str, session: ViewerSession) -> StudiesQuery:
 
 def study_search(study_uid: str) -> str:
     """Path and query of the search that we make ourselves for one study."""
-    pairs = [(STUDY_UID_TAG, study_uid), ("includefield", "00081030"), ("includefield", "00080061")]
-    return f"/studies?{urlencode(pairs)}"
+    fields = [("includefield", tag) for tag in (MODALITIES_TAG, "00081030", "00100030", "00201206", "00201208")]
+    return f"/studies?{urlencode([(STUDY_UID_TAG, study_uid), *fields])}"
 
 
 def series_search(study_uid: str) -> str:
@@ -140,16 +141,16 @@ def series_search(study_uid: str) -> str:
 
 
 def clean_studies(rows: Iterable[dict[str, Any]], query: StudiesQuery) -> list[dict[str, Any]]:
-    """Rows of QIDO-RS that the query covers, without internal addresses."""
+    """Rows of QIDO-RS that the query covers, without internal addresses nor the manifests' modality."""
     kept = [row for row in rows if _value(row, STUDY_UID_TAG) in query.studies]
     if query.patient_id is not None:
         kept = [row for row in kept if _value(row, PATIENT_ID_TAG) == query.patient_id]
-    return [_without_address(row) for row in kept]
+    return [_without_manifest(_without_address(row)) for row in kept]
 
 
 def clean_series(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of QIDO-RS without the manifests (modality KO), which OHIF would show as broken series."""
-    return [_without_address(row) for row in rows if _value(row, MODALITY_TAG) != "KO"]
+    return [_without_address(row) for row in rows if _value(row, MODALITY_TAG) != MANIFEST]
 
 
 def read_rows(answer: bytes) -> list[dict[str, Any]]:
@@ -167,3 +168,10 @@ def _value(row: dict[str, Any], tag: str) -> Any:
 
 def _without_address(row: dict[str, Any]) -> dict[str, Any]:
     return {tag: element for tag, element in row.items() if tag != RETRIEVE_URL_TAG}
+
+
+def _without_manifest(row: dict[str, Any]) -> dict[str, Any]:
+    element = row.get(MODALITIES_TAG)
+    if element is None or MANIFEST not in (element.get("Value") or []):
+        return row
+    return {**row, MODALITIES_TAG: {**element, "Value": [m for m in element["Value"] if m != MANIFEST]}}

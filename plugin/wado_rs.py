@@ -20,13 +20,15 @@ from typing import Any, Final, Protocol
 
 from cryptography import x509
 from flask import Blueprint, Response, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from drimbox import accept
+from drimbox.certificates import Revocations
 from drimbox.clock import Clock
 from drimbox.config import WadoSection
 from drimbox.errors import DrimboxError, Refusal
 from drimbox.journal import AuditRecord
-from drimbox.revocation import Revocations
 from drimbox.tls_identity import CERTIFICATE_HEADER, VERIFY_HEADER, PeerCertificate, read_peer_certificate
 from drimbox.tokens import TokenClaims
 from drimbox.wado_files import InstanceLocator, StoredInstance
@@ -99,19 +101,32 @@ class _Exchange:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+class _AnyPath(BaseConverter):
+    """Whatever follows the root; Werkzeug's own `path` lets double slashes and line ends fall through."""
+
+    regex = "(?s:.+)"
+    weight = 300
+    part_isolating = False
+
+
+def _add_converter(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["wado_path"] = _AnyPath
+
+
 def create_blueprint(deps: WadoDeps) -> Blueprint:
     """Make the blueprint, to be registered with the service's root as ``url_prefix``."""
     blueprint = Blueprint("wado_rs", __name__)
 
-    def door(path: str) -> Response:
+    def door(path: str = "") -> Response:
         return _Door(deps).answer(path)
 
-    for rule, defaults in (("/", {"path": ""}), ("/<path:path>", None)):
+    # one view takes every path and method below the root: what is not ours is refused, and audited, by us
+    blueprint.record_once(_add_converter)
+    for rule, endpoint in (("/", "root"), ("/<wado_path:path>", "door")):
         blueprint.add_url_rule(
             rule,
-            "door" if defaults is None else "root",
+            endpoint,
             door,
-            defaults=defaults,
             methods=_ALL_METHODS,
             strict_slashes=False,
             merge_slashes=False,

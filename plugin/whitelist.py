@@ -19,11 +19,11 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import ExtensionOID, NameOID
 from lxml import etree
 
+from drimbox.certificates import check_lists
 from drimbox.config import WhitelistSection
 from drimbox.distinguished_name import Pair, display, multiset, subject_pairs, text_pairs
 from drimbox.errors import DocumentError, WhitelistError
 from drimbox.records import Peer
-from drimbox.revocation import check_lists
 from drimbox.whitelist_signature import check_signature
 from drimbox.xml_safe import parse_xml
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from lxml import etree
 
+from drimbox.certificates import load_certificate
 from drimbox.errors import WhitelistError
 from drimbox.xml_safe import parse_xml
 
@@ -210,7 +211,7 @@ def _certificates(key_info: etree._Element) -> tuple[x509.Certificate, ...]:
     if not 1 <= len(nodes) <= _MAXIMUM_CERTIFICATES:
         raise WhitelistError(f"{len(nodes)} certificates in KeyInfo", reason="certificate-missing")
     try:
-        return tuple(x509.load_der_x509_certificate(_decoded(n)) for n in nodes)
+        return tuple(load_certificate(_decoded(n)) for n in nodes)
     except ValueError as error:
         raise WhitelistError("a certificate of KeyInfo is unreadable", reason="certificate-malformed") from error
 

@@ -169,7 +169,7 @@ def _kos_entry(submission: Submission, owner: Organization, settings: DmpSection
     report, manifest = submission.report, submission.manifest
     entry = RegistryObject("ExtrinsicObject", KOS_ID, mimeType=codes.KOS_MIME, objectType=codes.STABLE_DOCUMENT)
     entry.slot("creationTime", utc_stamp(manifest.created_at))
-    entry.slot("languageCode", report.language or "fr-FR")
+    entry.slot("languageCode", codes.KOS_LANGUAGE)
     start, stop = service_times(report, manifest)
     entry.slot("serviceStartTime", utc_stamp(start) if start else "")
     entry.slot("serviceStopTime", utc_stamp(stop) if stop else "")

@@ -71,6 +71,7 @@ SPECIALTY: Final = "1.2.250.1.213.1.1.4.5"
 # the KOS entry
 KOS_TITLE: Final = "Reference d'Objets d'un Examen d'Imagerie"
 KOS_COMMENTS: Final = "KOS"
+KOS_LANGUAGE: Final = "fr-FR"
 KOS_MIME: Final = "application/dicom"
 KOS_CLASS: Final = Code("31", "1.2.250.1.213.1.1.4.1", "Imagerie médicale")
 KOS_TYPE: Final = Code("IMG-KOS", "1.2.250.1.213.1.1.4.12", "Reference d'objets d'un examen d'imagerie")

@@ -9,9 +9,9 @@ primitives here.  Verifying foreign signatures is no matter of this module (`whi
 from __future__ import annotations
 
 import base64
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-import xmlsec
+import xmlsec as _xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -19,6 +19,8 @@ from lxml import etree
 
 from drimbox.dmp_keys import Credential
 from drimbox.xml_safe import parse_xml
+
+xmlsec: Any = _xmlsec  # the type stubs that Debian ships are of another version
 
 type Digest = Literal["sha1", "sha256"]
 

@@ -15,16 +15,17 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import requests
 
-from sandbox import exams, report_maker, ris, storescu
+from sandbox import exams, ris, storescu, story
 
 STANDS = 60.0
 SYNTAXES = ("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.50",
             "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.1")  # fmt: skip
-ACCEPT = ",".join(f'multipart/related; type="application/dicom";transfer-syntax={s};q=0.5;boundary=**' for s in SYNTAXES)
+ACCEPT = ",".join(
+    f'multipart/related; type="application/dicom";transfer-syntax={s};q=0.5;boundary=**' for s in SYNTAXES
+)
 
 
 class StepFailed(Exception):
@@ -83,18 +84,13 @@ class Demo:
 
     def report(self, made: exams.ExamFiles) -> tuple[bytes, str]:
         """The exam's report in an HL7 message, as a RIS makes it, and the link that it carries."""
-        document = f"1.2.250.1.999.1.2.{uuid.uuid4().int}"[:64]
-        query = {"requestType": "STUDY", "studyUID": made.study_uid, "Accessionnumber": made.accession, "idCDA": document}
-        link = f"{self.facts['urls']['vi']}/IHEInvokeImageDisplay?{urlencode(query)}"
-        spec = report_maker.ReportSpec(
-            study_uid=made.study_uid, accession=made.accession, document_id=document, modality=made.modality, viewer_link=link
-        )
-        return report_maker.make_mdm(report_maker.make_cda(spec), spec), link
+        report = story.report_of(made, viewer_root=self.facts["urls"]["vi"])
+        return story.message_of(report).hl7, report.viewer_links()[0]
 
     def send_report(self, message: bytes) -> None:
         """Send it over MLLP and read the acknowledgement."""
         answer = ris.send("127.0.0.1", self.facts["ports"]["mllp"], message, 30)
-        code = ris.acknowledgement_code(answer)
+        code = ris.summary(answer)["ack"]
         if code != "AA":
             raise StepFailed(f"le compte rendu n'est pas accepté (MSA-1 = {code or 'absent'})")
         say("Compte rendu envoyé par le RIS (HL7 MDM^T02, CDA R2 N1) : acquitté AA")

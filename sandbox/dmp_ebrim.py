@@ -98,9 +98,9 @@ def read_submission(request: Element) -> Submission:
     packages, entries, associations, nodes = [], [], [], []
     for child in lists[0].iterchildren("*"):
         if child.tag == q("rim:RegistryPackage"):
-            packages.append(_registry_object(child))
+            packages.append(read_object(child))
         elif child.tag == q("rim:ExtrinsicObject"):
-            entries.append(_registry_object(child))
+            entries.append(read_object(child))
         elif child.tag == q("rim:Association"):
             associations.append(_association(child))
         elif child.tag == q("rim:Classification"):
@@ -131,7 +131,8 @@ _IDENTIFIED = frozenset(
 )
 
 
-def _registry_object(element: Element) -> RegistryObject:
+def read_object(element: Element) -> RegistryObject:
+    """Read one RegistryPackage or ExtrinsicObject.  Raises `SoapFault` where the schema would refuse."""
     _check_order(element)
     own = element.get("id", "")
     classifications = tuple(_classification(c, own) for c in element.findall(q("rim:Classification")))

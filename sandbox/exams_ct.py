@@ -40,7 +40,9 @@ def in_marker(x: Array, y: Array, z: float) -> npt.NDArray[np.bool_]:
     """Tell which pixels of a plane (rows of `y`, columns of `x`) belong to the marker."""
     inside = [
         (values >= centre - size / 2) & (values < centre + size / 2)
-        for values, centre, size in zip((x[None, :], y[:, None], np.float32(z)), MARKER_CENTRE, MARKER_SIZE, strict=True)
+        for values, centre, size in zip(
+            (x[None, :], y[:, None], np.float32(z)), MARKER_CENTRE, MARKER_SIZE, strict=True
+        )
     ]
     result: npt.NDArray[np.bool_] = inside[0] & inside[1] & inside[2]
     return result
@@ -49,7 +51,7 @@ def in_marker(x: Array, y: Array, z: float) -> npt.NDArray[np.bool_]:
 def table(x: Array, y: Array, values: Array) -> None:
     """Paint the table's curved shell behind the body, where there is air."""
     plane = Plane(x, y, 0, 0)
-    top = 122 - 0.0011 * plane.x**2
+    top = 116 - 0.0011 * plane.x**2
     shell = np.maximum(np.abs(plane.y - top - 9) - 9, np.abs(plane.x) - 180)
     rim, core = cover(shell, plane.soft), cover(shell + 2.5, plane.soft)
     air = values < -900

@@ -7,6 +7,7 @@ Coordinates as in `exams_body`; the origin is the middle of the brain, z = -60 a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -91,8 +92,8 @@ class Head:
             for centre, radii in (((11, 9, 6), (9, 15, 11)), ((15, -20, 14), (5, 10, 14)), ((26, -5, 4), (6, 17, 13))):
                 p.ellipsoid((s * centre[0], *centre[1:]), radii, tone["nuclei"], within)
             horn = [(7, -36, 12), (8, -18, 22), (12, 14, 27), (24, 38, 14), (26, 58, 6)]
-            widths = [4.0, 6.0, 6.5, 6.5, 4.0]
-            for (a, b), width in zip(zip(horn, horn[1:], strict=False), widths, strict=False):
+            widths = [4.0, 6.0, 6.5, 6.5]
+            for (a, b), width in zip(pairwise(horn), widths, strict=True):
                 p.capsule((s * a[0], *a[1:]), (s * b[0], *b[1:]), width, tone["csf"], within)
             p.capsule((s * 24, 38, 14), (s * 34, 4, -22), 3.2, tone["csf"], within)
         p.ellipsoid((0, 4, 4), (2.6, 14, 12), tone["csf"], within)
@@ -115,7 +116,7 @@ class Head:
     def _face(self, p: Plane, skull: Array, tone: Mapping[str, float]) -> None:
         """Skull base, sinuses, orbits and eyes."""
         if p.z > -14:
-            if 0 > p.z:
+            if p.z < 0:
                 p.ellipsoid((0, -80, -16), (16, 8, 18), tone["air"])
             return
         front = np.maximum(skull + 2, p.y + 26 - 10 * np.clip(np.abs(p.x) / 40, 0, 1))

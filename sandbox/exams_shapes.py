@@ -57,7 +57,9 @@ class Plane:
         if scale > 0:
             self.ellipse(centre[0], centre[1], radii[0] * scale, radii[1] * scale, value, within)
 
-    def capsule(self, p: Sequence[float], q: Sequence[float], r: float, value: float, within: Array | None = None) -> None:
+    def capsule(
+        self, p: Sequence[float], q: Sequence[float], r: float, value: float, within: Array | None = None
+    ) -> None:
         """Paint the cut of a tube of radius `r` from `p` to `q`, with round ends."""
         if not min(p[2], q[2]) - r <= self.z <= max(p[2], q[2]) + r:
             return

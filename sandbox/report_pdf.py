@@ -16,6 +16,11 @@ def _literal(text: str) -> bytes:
     return b"(" + raw.replace(b"\\", b"\\\\").replace(b"(", b"\\(").replace(b")", b"\\)") + b")"
 
 
+def _text(text: str) -> bytes:
+    """A text string outside a page's content (7.9.2.2): UTF-16BE, in hexadecimal."""
+    return b"<FEFF" + text.encode("utf-16-be").hex().upper().encode() + b">"
+
+
 def _wrapped(paragraphs: Iterable[str]) -> list[str]:
     lines: list[str] = []
     for paragraph in paragraphs:
@@ -60,7 +65,7 @@ def make_pdf(title: str, paragraphs: Sequence[str], links: Sequence[tuple[str, s
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content),
         font % b"Helvetica",
         font % b"Helvetica-Bold",
-        b"<< /Title " + _literal(title) + b" /Producer (orthanc-drimbox sandbox) >>",
+        b"<< /Title " + _text(title) + b" /Producer (orthanc-drimbox sandbox) >>",
         *annotations,
     ]
     return _file(objects, info=7)

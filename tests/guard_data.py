@@ -7,6 +7,7 @@ The whitelist is signed here by other code than the one under test, in the form 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import json
@@ -22,11 +23,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from lxml import etree
+
 from drimbox.config import PscSection, WhitelistSection
+from drimbox.errors import ServiceUnavailable
 from drimbox.tls_identity import PeerCertificate, read_peer_certificate
 from drimbox.wado_guard import HeldManifest
 from drimbox.whitelist import Whitelist, verify_whitelist
-from lxml import etree
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -122,12 +125,26 @@ def issue(
 
 @functools.cache
 def root() -> Holder:
-    return issue(name(C="FR", O="AUTORITE DE TEST", CN="TEST AC RACINE"), None, 0, ca=True)
+    return issue(
+        name(C="FR", O="AUTORITE DE TEST", CN="TEST AC RACINE"),
+        None,
+        0,
+        ca=True,
+        start=NOW - 999 * DAY,
+        end=NOW + 9999 * DAY,
+    )
 
 
 @functools.cache
 def authority() -> Holder:
-    return issue(name(C="FR", O="AUTORITE DE TEST", CN="TEST AC ORGANISATIONS"), root(), 1, ca=True)
+    return issue(
+        name(C="FR", O="AUTORITE DE TEST", CN="TEST AC ORGANISATIONS"),
+        root(),
+        1,
+        ca=True,
+        start=NOW - 999 * DAY,
+        end=NOW + 9999 * DAY,
+    )
 
 
 def signer(**changes: Any) -> Holder:
@@ -170,10 +187,7 @@ def crl(*revoked: x509.Certificate, issuer: Holder | None = None) -> x509.Certif
     )
     for certificate in revoked:
         builder = builder.add_revoked_certificate(
-            x509.RevokedCertificateBuilder()
-            .serial_number(certificate.serial_number)
-            .revocation_date(NOW - DAY)
-            .build()
+            x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(NOW - DAY).build()
         )
     return builder.sign(by.key, hashes.SHA256())
 
@@ -356,3 +370,80 @@ class MemoryArchive:
     def by_sop_instance(self, sop_instance_uid: str) -> HeldManifest | None:
         self.asked += 1
         return next((m for m in self.manifests if m.sop_instance_uid == sop_instance_uid), None)
+
+
+# --- actors of the table ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Scene:
+    """A request and the world it falls into, faultless until an actor spoils it."""
+
+    verify: str = "SUCCESS"
+    certificate: str = ""
+    authorization: str | None = ""
+    kos: tuple[str, ...] = (KOS,)
+    method: str = "GET"
+    study: str = STUDY
+    series: str = SERIES
+    instance: str = INSTANCES[1]
+    whitelist: Whitelist | None = None
+    manifests: tuple[HeldManifest, ...] = ()
+    psc: Mapping[str, Any] | Exception | None = None
+    revoked: tuple[x509.Certificate, ...] = ()
+
+    def path(self, route: str) -> str:
+        return {
+            "health": "/",
+            "study": f"/studies/{self.study}",
+            "series": f"/studies/{self.study}/series/{self.series}",
+            "instance": f"/studies/{self.study}/series/{self.series}/instances/{self.instance}",
+            "other": f"/studies/{self.study}/series/{self.series}/metadata",
+        }[route]
+
+
+def scene(actor: str, route: str = "series") -> Scene:
+    """The scene of an actor of `drimbox.wado_guard.ACTORS`."""
+    found = Scene(
+        certificate=listed().escaped(),
+        authorization=f"Bearer {token()}",
+        whitelist=whitelist(),
+        manifests=(manifest(),),
+    )
+    unshared = "1.2.250.1.59.777"
+    changes: dict[str, dict[str, Any]] = {
+        "no certificate": {"verify": "NONE", "certificate": ""},
+        "certificate of another authority": {"verify": "FAILED:unable to get local issuer certificate"},
+        "certificate that is unreadable": {"certificate": "-----BEGIN%20CERTIFICATE-----"},
+        "certificate that has expired": {"certificate": peer(end=NOW - DAY).escaped()},
+        "certificate that is not valid yet": {"certificate": peer(start=NOW + DAY).escaped()},
+        "certificate that was revoked": {"revoked": (listed().certificate,)},
+        "listed peer while no whitelist is in force": {"whitelist": None},
+        "peer that is not listed": {"certificate": unlisted().escaped()},
+        "no token": {"authorization": None},
+        "token that has expired": {"authorization": f"Bearer {token(iat=1, exp=100)}"},
+        "token of another issuer": {"authorization": f"Bearer {token(iss='https://evil.example.test')}"},
+        "token signed by somebody else": {"authorization": f"Bearer {token(5)}"},
+        "token that PSC says inactive": {"psc": {"active": False}},
+        "good token while PSC is silent": {"psc": ServiceUnavailable("down")},
+        "holder on a method that changes things": {"method": "DELETE"},
+        "holder with an ill-formed UID": {{"series": "series", "instance": "instance"}.get(route, "study"): "1.2.."},
+        "no KOS header": {"kos": ()},
+        "two KOS headers": {"kos": (KOS, KOS)},
+        "KOS header that is no UID": {"kos": ("' OR 1=1",)},
+        "asks for a study that is not shared": {"study": unshared},
+        "holds a KOS that nobody published": {"kos": ("1.2.3.4",)},
+        "holds the KOS of another study": {
+            "kos": ("1.2.250.1.59.9.2",),
+            "manifests": (manifest(), manifest(study_uid="1.2.250.1.59.2", sop_instance_uid="1.2.250.1.59.9.2")),
+        },
+        "holds a KOS since replaced": {
+            "manifests": (manifest(sop_instance_uid="1.2.250.1.59.9.3"), manifest(state="superseded")),
+        },
+        "holds a KOS since withdrawn": {"manifests": (manifest(state="withdrawn"),)},
+        "holds a KOS not yet published": {"manifests": (manifest(state="pending"),)},
+        "holder on a series outside the KOS": {"series": "1.2.250.1.59.1.99"},
+        "holder on an instance outside the KOS": {"instance": OTHER_INSTANCES[0]},
+        "holder": {},
+    }
+    return dataclasses.replace(found, **changes[actor])

@@ -41,9 +41,11 @@ HERE = Path(__file__).parent
 PREFIX = "/ohif/"
 # Not served: demonstration files, other hosts' services, AI models, whole-slide microscopy, service workers.
 DROPPED = frozenset(
-    "ort dicom-microscopy-viewer customizations sw.js init-service-worker.js google.js oidc-client.min.js "
-    "silent-refresh.html polyfill.min.js es6-shim.min.js serve.json _headers _redirects manifest.json "
-    "app-config.js index.html".split()
+    {
+        *("ort", "dicom-microscopy-viewer", "customizations", "google.js", "oidc-client.min.js", "silent-refresh.html"),
+        *("sw.js", "init-service-worker.js", "manifest.json", "serve.json", "_headers", "_redirects"),
+        *("polyfill.min.js", "es6-shim.min.js", "app-config.js", "index.html"),
+    }
 )
 KEPT_ASSETS = frozenset({"images"})
 COMPRESSED = frozenset({".js", ".css", ".wasm", ".svg", ".json"})
@@ -155,6 +157,7 @@ def minify(folder: Path, esbuild: Path) -> None:
 
 def fill(template: Path, **values: str) -> str:
     """Fill a file of ``shell/``: each ``{{name}}`` by its value."""
+
     def value(found: re.Match[str]) -> str:
         if found[1] not in values:
             raise BuildError(f"{template.name} : l'emplacement {found[1]} n'est pas rempli")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+
 from drimbox.config import WhitelistSection
 from drimbox.errors import WhitelistError
 from drimbox.whitelist import describe, find_peer, verify_whitelist
-
 from tests import guard_data as g
 
 pytestmark = pytest.mark.official
@@ -30,8 +30,7 @@ def data(official: Path) -> bytes:
 def trust(data: bytes) -> list[x509.Certificate]:
     """The root of its own KeyInfo: good for a test, not for a site."""
     found = [
-        x509.load_der_x509_certificate(base64.b64decode(m))
-        for m in re.findall(rb"<ds:X509Certificate>([^<]+)<", data)
+        x509.load_der_x509_certificate(base64.b64decode(m)) for m in re.findall(rb"<ds:X509Certificate>([^<]+)<", data)
     ]
     return [c for c in found if c.subject == c.issuer]
 
@@ -50,7 +49,11 @@ def test_the_published_list_verifies(data: bytes, trust: list[x509.Certificate])
 def test_a_certificate_with_accents_finds_its_entry(data: bytes, trust: list[x509.Certificate]) -> None:
     listed = verify_whitelist(data, trust, SETTINGS, AT)
     subject = g.name(
-        C="FR", ST="Côte-d'Or (21)", O="MINISTERE DE TEST3198", OU="300000001831981", CN="db175.test.mesimagesmedicales.fr"
+        C="FR",
+        ST="Côte-d'Or (21)",
+        O="MINISTERE DE TEST3198",
+        OU="300000001831981",
+        CN="db175.test.mesimagesmedicales.fr",
     )
     found = find_peer(listed, g.issue(subject, None, 3).certificate)
     assert found is not None

@@ -136,6 +136,9 @@ def test_the_pdf_is_well_formed_and_links_to_the_viewer() -> None:
     length, stream = re.search(rb"/Length (\d+) >>\nstream\n(.*)\nendstream", pdf, re.S).groups()  # type: ignore[union-attr]
     assert int(length) == len(stream)
     assert "Résultat".encode("cp1252") in stream
+    title = re.search(rb"/Title <FEFF([0-9A-F]+)>", pdf)
+    assert title is not None
+    assert bytes.fromhex(title[1].decode()).decode("utf-16-be") == REPORT.title
     link = re.search(rb"/S /URI /URI \(([^)]*)\)", pdf)
     assert link is not None
     assert link[1].decode() == (

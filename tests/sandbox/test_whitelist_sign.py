@@ -115,11 +115,12 @@ def test_xmlsec_verifies_the_signature_with_the_pinned_root(signed: bytes, signe
     manager.load_cert_from_memory(
         signer.root_pem, xmlsec.constants.KeyDataFormatPem, xmlsec.constants.KeyDataTypeTrusted
     )
-    context = xmlsec.SignatureContext(manager)
-    context.verify(root.find(f"{{{DS}}}Signature"))
+    signature = root.find(f"{{{DS}}}Signature")
+    assert signature is not None
+    xmlsec.SignatureContext(manager).verify(signature)  # type: ignore[call-arg]
     root[1][0][1].text = "db999.essai.example"
     with pytest.raises(xmlsec.Error):
-        xmlsec.SignatureContext(manager).verify(root.find(f"{{{DS}}}Signature"))
+        xmlsec.SignatureContext(manager).verify(signature)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

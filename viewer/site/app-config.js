@@ -3,10 +3,13 @@
 'use strict';
 (() => {
   const prefix = window.drimboxPrefix;
+  // On a phone OHIF's header has no room for what the page around already says.
+  const narrow = window.innerWidth < 768;
 
   /** Logo, warning and professional's name, at the left of OHIF's header. */
   function header(React) {
     const element = React.createElement;
+    if (narrow) return element('span');
     const session = window.drimboxSession ?? {};
     const line = { lineHeight: '14px', fontSize: '12px' };
     const professional =
@@ -100,7 +103,7 @@
       extensions: [`${prefix}site/drimbox-ext.js`],
       modes: [`${prefix}site/drimbox-mode.js`],
       showStudyList: false,
-      showPatientInfo: 'visibleReadOnly',
+      showPatientInfo: narrow ? 'disabled' : 'visibleReadOnly',
       investigationalUseDialog: { option: 'never' }, // our page and the header say it all the time
       measurementTrackingMode: 'none',
       disableConfirmationPrompts: true,

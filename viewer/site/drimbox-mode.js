@@ -36,6 +36,7 @@ export default {
         // no panel of measurements: its buttons would write a structured report and a file
         rightPanels: ['drimbox-extension.panelModule.identity'],
         rightPanelClosed: true,
+        leftPanelClosed: window.innerWidth < 768,
       },
     };
     return {

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Certificate revocation lists: which serial numbers an authority has withdrawn (RFC 5280, section 5).
+"""Certificates that come from outside: reading them whole, and the lists of those withdrawn (RFC 5280).
 
-Only lists signed by an authority that we were given count; fetching them is somebody else's work.
+cryptography reads lazily, so that a field that is no good would only fail at its use: everything used
+later is looked at once.  Only revocation lists signed by an authority that we were given count; fetching
+them is somebody else's work.
 """
 
 from __future__ import annotations
@@ -11,9 +13,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+
+def load_certificate(data: bytes) -> x509.Certificate:
+    """Read one certificate, PEM or DER.  Raises `ValueError` where any part of it is unreadable."""
+    pem = data.lstrip().startswith(b"-----BEGIN")
+    try:
+        certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+        _ = (certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key())
+        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc, certificate.serial_number)
+    except (UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(type(error).__name__) from error
+    return certificate
 
 
 @dataclass(frozen=True, slots=True)
