@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from drimbox.site import Site
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIGURATIONS = REPOSITORY / "orthanc-config"
+VIEWER_USER = "drimbox-viewer"
 NGINX_MODULES = Path("/usr/lib/nginx/modules")
 
 
@@ -99,13 +101,14 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def orthanc_configuration(layout: Layout, site: Site, viewer: Path | None) -> dict[str, Any]:
-    """Orthanc's whole configuration."""
+def orthanc_configuration(layout: Layout, site: Site, viewer: Path | None, viewer_password: str) -> dict[str, Any]:
+    """Orthanc's whole configuration; `viewer_password` is that of nginx for the viewer's routes."""
     text = (CONFIGURATIONS / "appliance/orthanc.json").read_text("utf-8")
     text = text.replace("@state@", str(layout.state)).replace("@plugin@", str(Path(__file__).resolve().parent))
     config = merge(json.loads(text), site.orthanc)
     if "RegisteredUsers" not in config:
         config["RegisteredUsers"] = {"admin": admin_password(layout)}
+    config["RegisteredUsers"][VIEWER_USER] = viewer_password
     own: dict[str, Any] = {
         "DataFolder": str(layout.state / "drimbox"),
         "Http": {"Socket": str(layout.socket), "ProxySecretFile": str(layout.secrets / "proxy-secret")},
@@ -116,7 +119,9 @@ def orthanc_configuration(layout: Layout, site: Site, viewer: Path | None) -> di
     return config
 
 
-def nginx_configuration(layout: Layout, site: Site, orthanc_port: int, secret: str, viewer: Path | None) -> str:
+def nginx_configuration(
+    layout: Layout, site: Site, orthanc_port: int, secret: str, viewer: Path | None, viewer_password: str
+) -> str:
     """nginx's whole configuration."""
     source = (CONFIGURATIONS / "nginx/nginx.conf.j2").read_text("utf-8")
     # a configuration file is no HTML: nothing to escape, and its values come from the site file
@@ -138,6 +143,7 @@ def nginx_configuration(layout: Layout, site: Site, orthanc_port: int, secret: s
         orthanc_port=orthanc_port,
         wado_path=site.wado_path(),
         viewer=viewer or "",
+        viewer_credentials=base64.b64encode(f"{VIEWER_USER}:{viewer_password}".encode()).decode(),
         workers=2,
     )
 
@@ -147,7 +153,9 @@ def write_files(layout: Layout, site: Site, viewer: Path | None) -> dict[str, An
     layout.prepare()
     secret = secrets.token_urlsafe(32)
     write_private(layout.secrets / "proxy-secret", secret + "\n")
-    config = orthanc_configuration(layout, site, viewer)
+    password = secrets.token_urlsafe(24)
+    config = orthanc_configuration(layout, site, viewer, password)
     write_private(layout.etc / "orthanc.json", json.dumps(config, indent=2, ensure_ascii=False))
-    write_private(layout.etc / "nginx.conf", nginx_configuration(layout, site, int(config["HttpPort"]), secret, viewer))
+    text = nginx_configuration(layout, site, int(config["HttpPort"]), secret, viewer, password)
+    write_private(layout.etc / "nginx.conf", text)
     return config

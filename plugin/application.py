@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from drimbox import selftest, uids
 from drimbox.admin_api import AdminDeps
 from drimbox.admin_api import create_blueprint as admin_blueprint
+from drimbox.appliance import VIEWER_USER
 from drimbox.archive import Archive
 from drimbox.clock import Clock, iso
 from drimbox.config import DrimboxConfig
@@ -99,7 +100,8 @@ class Application:
         self.outbox = OutboxStore(self.store, _node_name(folder))
         self.reports = ReportStore(self.store)
         self.whitelist = self._whitelist()
-        self._users = {str(k): str(v) for k, v in (orthanc.get("RegisteredUsers") or {}).items()}
+        users = orthanc.get("RegisteredUsers") or {}
+        self._users = {str(k): str(v) for k, v in users.items() if k != VIEWER_USER}
         self._files = OrthancFiles(port.find, storage, port.instance_file)
         self.health = Health(
             (Check("DRIMbox", self._own_health), Check("PACS", self._pacs_health)),
@@ -107,7 +109,7 @@ class Application:
         )
         self._viewer = self._make_viewer()
         secret = read_secret(config.http.proxy_secret_file)
-        rules: dict[str, Rule] = {"admin": operator_rule}
+        rules: dict[str, Rule] = {"admin": operator_rule(self._users)}
         if self._viewer is not None:
             rules["vi"] = self._viewer.orthanc_rule
         self.admit = RequestFilter(secret, rules).admit

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -67,10 +67,7 @@ def _signed_by(crl: x509.CertificateRevocationList, authority: x509.Certificate)
     key = authority.public_key()
     if crl.issuer != authority.subject or not isinstance(key, RSAPublicKey | EllipticCurvePublicKey):
         return False
-    try:
-        return crl.is_signature_valid(key)
-    except (InvalidSignature, TypeError, ValueError):
-        return False
+    return crl.is_signature_valid(key)
 
 
 def _listed(crl: x509.CertificateRevocationList, serial: int) -> bool:

@@ -171,10 +171,6 @@ class WadoSection(Section):
 
     root: str = Field("", description="Public address of the service, written in every manifest (before /studies).")
     enabled: bool = Field(True, description="Serve images to other DRIMboxes.")
-    negotiation: Literal["stored", "quality"] = Field(
-        "stored",
-        description="`stored`: the syntax on disk whenever the peer admits it (q above 0); `quality`: strict q order.",
-    )
     accept_requires: tuple[Literal["transfer-syntax", "q", "boundary"], ...] = Field(
         ("transfer-syntax",),
         description="Parameters without which an element of Accept is refused (400); the 2022 proof of concept asked "
@@ -312,7 +308,7 @@ def parse_config(raw: dict[str, Any]) -> DrimboxConfig:
     except ValidationError as error:
         lines = []
         for item in error.errors():
-            key = ".".join(["DrimBox", *(to_pascal(str(p)) if isinstance(p, str) else str(p) for p in item["loc"])])
+            key = ".".join(["DrimBox", *(str(p) for p in item["loc"])])
             what = item["msg"].removeprefix("Value error, ")
             if item["type"] == "extra_forbidden":
                 what = "unknown key; see docs/configuration.md for the known ones"

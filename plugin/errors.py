@@ -129,7 +129,10 @@ class TokenError(DrimboxError):
 
 
 class NationalServiceError(DrimboxError):
-    """A national service answered an error or not at all; `code` is its own code where it gave one."""
+    """A national service answered an error or not at all.
+
+    `code` is its own code where it gave one; `exchange` what went over the wire, for the operator alone.
+    """
 
     reason = "service-error"
     status = 502
@@ -138,6 +141,7 @@ class NationalServiceError(DrimboxError):
     def __init__(self, detail: str, *, code: str = "", reason: str | None = None, public: str | None = None) -> None:
         super().__init__(detail, reason=reason, public=public)
         self.code = code
+        self.exchange: object | None = None
 
 
 class ServiceUnavailable(NationalServiceError):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a study holds, from Orthanc's index (``POST /tools/find``, Orthanc 1.12.7).
 
-Three requests for a study of any size, none of which opens a DICOM file: 58 ms for 1300 instances.
+Three lists for a study of any size, none of which opens a DICOM file: about 0.1 s for 1300 instances.  Orthanc's
+``LimitFindInstances`` and ``LimitFindResults`` cut each answer without a word, so each list is asked on until
+nothing new comes: an incomplete manifest would hide images.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def study_content(find: Find, study_uid: str, *, exclude_series: Container[str] 
     nothing else is left.  Raises `StudyNotFound`, also where two patients share the UID
     (reason ``study-ambiguous``): nobody can tell which one the report means.
     """
-    studies = find(find_request(study_uid, "Study"))
+    studies = _every(find, find_request(study_uid, "Study"))
     if not studies:
         raise StudyNotFound(f"Orthanc does not hold the study {study_uid}")
     if len(studies) > 1:
@@ -55,14 +57,25 @@ def study_content(find: Find, study_uid: str, *, exclude_series: Container[str] 
             public="Plusieurs patients du PACS portent cet examen.",
         )
     # Series after instances: one that arrives in between is complete at the next reading
-    instances = _by_series(find(find_request(study_uid)), lambda: _sop_classes(find, study_uid))
+    instances = _by_series(_every(find, find_request(study_uid)), lambda: _sop_classes(find, study_uid))
     series = [
         _series(found, instances[found["ID"]])
-        for found in find(find_request(study_uid, "Series"))
+        for found in _every(find, find_request(study_uid, "Series"))
         if instances.get(found["ID"]) and _tag(found, "SeriesInstanceUID") not in exclude_series
     ]
     series.sort(key=lambda s: (s.number is None, s.number or 0, s.series_uid))
     return _study(studies[0], tuple(series))
+
+
+def _every(find: Find, body: dict[str, Any]) -> list[Mapping[str, Any]]:
+    """Ask page after page until one holds nothing new; give each resource once."""
+    found: dict[str, Mapping[str, Any]] = {}
+    while True:
+        page = find(body | {"Since": len(found)} if found else body)
+        new = {resource["ID"]: resource for resource in page if resource["ID"] not in found}
+        if not new:
+            return list(found.values())
+        found |= new
 
 
 def _by_series(
@@ -89,7 +102,7 @@ def _by_series(
 def _sop_classes(find: Find, study_uid: str) -> dict[str, str]:
     """SOP class by Orthanc id, read from the files: for instances stored before Orthanc indexed it."""
     body = find_request(study_uid) | {"ResponseContent": [], "RequestedTags": ["SOPClassUID"]}
-    return {i["ID"]: str(i.get("RequestedTags", {}).get("SOPClassUID", "")).strip() for i in find(body)}
+    return {i["ID"]: str(i.get("RequestedTags", {}).get("SOPClassUID", "")).strip() for i in _every(find, body)}
 
 
 def _series(found: Mapping[str, Any], instances: list[InstanceRef]) -> SeriesRef:

@@ -24,6 +24,8 @@ _CODECS: Final = {
     "8859/1": "latin-1",
     "8859/15": "iso8859-15",
 }
+MAXIMUM_PARTS: Final = 200_000  # separators in a message; each costs an object, base64 holds none
+MAXIMUM_LINE_ENDS: Final = 4_000_000  # base64 wrapped at 64 characters needs two millions in 64 MB
 _HEADER_BYTES: Final = 16 * 1024
 _LINE_ENDS: Final = re.compile(r"[\r\n]+")
 _BARE: Final = re.compile(
@@ -164,17 +166,21 @@ def _from_hex(digits: str) -> str | None:
 def split(raw: bytes) -> Fields:
     """Split a message.
 
-    Raises `MessageError`: ``not-hl7``, ``header-invalid``, ``several-messages``.
+    Raises `MessageError`: ``not-hl7``, ``header-invalid``, ``several-messages``, ``message-too-complex``.
     """
     line = header_line(raw)
     if not line:
         raise refusal("not-hl7", "no MSH at the start")
     declared = declared_charset(line)
     text, encoding = decode(raw, declared)
+    if text.count("\r") + text.count("\n") > MAXIMUM_LINE_ENDS:
+        raise refusal("message-too-complex", f"more than {MAXIMUM_LINE_ENDS} line ends")
     lines = [s for s in _LINE_ENDS.split(text.strip("\x0b\x1c\r\n \t\ufeff\x00")) if s.strip()]
     separators = separators_of(lines[0])
     if separators is None:
         raise refusal("header-invalid", "MSH-1 and MSH-2 hold no usable separators", "MSH^1^2")
+    if sum(text.count(mark) for mark in separators) > MAXIMUM_PARTS:
+        raise refusal("message-too-complex", f"more than {MAXIMUM_PARTS} separators")
     joined = _join(lines, separators[0])
     if any(s.startswith("MSH" + separators[0]) for s in joined[1:]):
         raise refusal("several-messages", "a second MSH in one block", "MSH")

@@ -30,6 +30,7 @@ REFUSALS: Final = {
     "message-too-large": Verdict("AE", 199, "", "Le message dépasse la taille admise (DrimBox.Mllp.MaximumBytes)."),
     "message-incomplete": Verdict("AR", 199, "", "Le message s'est interrompu avant sa fin : renvoyez-le."),
     "header-invalid": Verdict("AE", 100, "", "Le segment MSH est illisible (séparateurs)."),
+    "message-too-complex": Verdict("AE", 199, "", "Le message compte trop de champs ou de lignes."),
     "several-messages": Verdict("AE", 100, "", "Un même bloc MLLP porte plusieurs messages."),
     "control-id-missing": Verdict("AE", 101, "", "L'identifiant du message (MSH-10) est absent."),
     "message-type": Verdict("AE", 200, "", "Ce type de message (MSH-9) n'est pas destiné à une DRIMbox."),

@@ -57,7 +57,7 @@ class KeySource(Protocol):
 class LoginStart:
     """A login about to leave: where the browser goes, and what must come back or be sent with the code."""
 
-    url: str
+    url: str = field(repr=False)
     state: str = field(repr=False)
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)

@@ -56,10 +56,10 @@ class OrthancPort:
 
     def on_life(self, started: Callable[[], None], stopped: Callable[[], None]) -> None:
         """Be told when Orthanc has started and before it stops."""
-        steps = {orthanc.ChangeType.ORTHANC_STARTED: started, orthanc.ChangeType.ORTHANC_STOPPED: stopped}
+        steps = {int(orthanc.ChangeType.ORTHANC_STARTED): started, int(orthanc.ChangeType.ORTHANC_STOPPED): stopped}
 
-        def change(kind: orthanc.ChangeType, _level: orthanc.ResourceType, _resource: str | None) -> None:
-            step = steps.get(kind)
+        def change(kind: int, _level: int, _resource: str | None) -> None:
+            step = steps.get(int(kind))
             if step is None:
                 return
             try:
@@ -72,9 +72,12 @@ class OrthancPort:
     def filter_requests(self, admit: Callable[[str, str, Mapping[str, str], Mapping[str, str]], bool]) -> None:
         """Ask `admit` (path, method, headers in lower case, query) for every request on Orthanc's own routes."""
 
+        kinds = orthanc.HttpMethod
+        names = {int(kinds.GET): "GET", int(kinds.POST): "POST", int(kinds.PUT): "PUT", int(kinds.DELETE): "DELETE"}
+
         def admitted(uri: str, **request: Any) -> bool:
             # anything but True refuses; an exception does too, but as a 500
-            method = orthanc.HttpMethod(request["method"]).name
+            method = names.get(int(request["method"]), "")
             return admit(uri, method, request.get("headers", {}), request.get("get", {})) is True
 
         orthanc.RegisterIncomingHttpRequestFilter(admitted)

@@ -108,7 +108,8 @@ REFUSED = {
     "configuration": Event.CONFIGURATION,
     "patient": Event.PATIENT,
     "document": Event.PERMANENT,
-    "duplicate": Event.PERMANENT,
+    # our own identifier, drawn once: an earlier attempt got through; the next one asks before it sends
+    "duplicate": Event.UNKNOWN,
     "replace": Event.PERMANENT,
 }
 

@@ -6,8 +6,9 @@ Deny by default.  The same function answers for a request that came around nginx
 
 from __future__ import annotations
 
+import base64
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 Rule = Callable[[str, str, Mapping[str, str], Mapping[str, str]], bool]
 
@@ -28,6 +29,15 @@ class RequestFilter:
         return rule is not None and rule(path, method, headers, query)
 
 
-def operator_rule(_path: str, _method: str, headers: Mapping[str, str], _query: Mapping[str, str]) -> bool:
-    """Face `admin`: Orthanc itself has asked for the operator's password (AuthenticationEnabled)."""
-    return headers.get("authorization", "").lower().startswith("basic ")
+def operator_rule(users: Collection[str]) -> Rule:
+    """Rule of the face `admin`: one of `users`, whose password Orthanc itself has checked (AuthenticationEnabled)."""
+
+    def rule(_path: str, _method: str, headers: Mapping[str, str], _query: Mapping[str, str]) -> bool:
+        kind, _, credentials = headers.get("authorization", "").partition(" ")
+        try:
+            name = base64.b64decode(credentials, validate=True).partition(b":")[0].decode()
+        except ValueError:
+            return False
+        return kind.lower() == "basic" and name in users
+
+    return rule

@@ -15,7 +15,7 @@ from lxml import etree
 
 from drimbox import dmp_errors
 from drimbox.errors import DocumentError, NationalServiceError, OutcomeUnknown, ServiceRefused, ServiceUnavailable
-from drimbox.mtom import Part, content_id_of, include_href, media_type, read_multipart, write_multipart
+from drimbox.mtom import XOP, Part, content_id_of, include_href, media_type, read_multipart, write_multipart
 from drimbox.xml_safe import parse_xml
 
 SOAP: Final = "http://www.w3.org/2003/05/soap-envelope"
@@ -77,8 +77,7 @@ def build_request(
 
 def include(parent: etree._Element, content_id: str) -> None:
     """Put an ``xop:Include`` of a part under `parent`."""
-    xop = "http://www.w3.org/2004/08/xop/include"
-    etree.SubElement(parent, f"{{{xop}}}Include", href=include_href(content_id), nsmap={"xop": xop})
+    etree.SubElement(parent, f"{{{XOP}}}Include", href=include_href(content_id), nsmap={"xop": XOP})
 
 
 def _envelope(action: str, url: str, message_id: str, assertion: etree._Element, body: etree._Element) -> bytes:

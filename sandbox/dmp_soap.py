@@ -130,7 +130,7 @@ def _check_understood(header: Element) -> None:
 # --- writing -----------------------------------------------------------------------------------------------------
 
 
-def make(name: str, *children: Element, text: str | None = None, nsmap: dict[str, str] | None = None,
+def make(name: str, /, *children: Element, text: str | None = None, nsmap: dict[str, str] | None = None,
          **attributes: str) -> Element:  # fmt: skip
     """An element with a prefix of `NS`, its text, attributes and children."""
     prefix = name.partition(":")[0]

@@ -22,6 +22,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
+_LOST, _SILENT = "association lost", "no answer"
 _MAX_CONTEXTS = 128  # odd identifiers from 1 to 255 (PS3.8 9.3.2.2)
 
 
@@ -81,9 +82,11 @@ def send(
     total, stored, done = len(items) + len(failures), 0, len(failures)
     if items:
         association = _associate(items, host, port, calling, called, timeout)
+        lost = False
         try:
             for item in items:
-                reason = _store(association, item)
+                reason = _LOST if lost else _store(association, item)
+                lost = lost or reason in (_LOST, _SILENT)
                 if reason:
                     failures.append(Failure(item.path, reason))
                 else:
@@ -92,8 +95,10 @@ def send(
                 if on_progress:
                     on_progress(done, total)
         finally:
-            if association.is_established:
+            if association.is_established and not lost:
                 association.release()
+            else:
+                association.abort()
     return SendResult(total - len(failures), len(failures), time.monotonic() - begin, stored, tuple(failures))
 
 
@@ -142,7 +147,7 @@ def _no_delay(event: evt.Event) -> None:
 def _store(association: Association, item: _Item) -> str:
     """Send one file; gives "" or the reason why it is not stored."""
     if not association.is_established:
-        return "association lost"
+        return _LOST
     try:
         status = association.send_c_store(item.path)
     except (ValueError, AttributeError):
@@ -151,7 +156,7 @@ def _store(association: Association, item: _Item) -> str:
         return f"not sent: {type(error).__name__}"
     code: int | None = status.get("Status")
     if code is None:
-        return "no answer"
+        return _SILENT
     # success, and the warnings of PS3.4 B.2.3 (stored, with elements coerced or discarded)
     return "" if code in (0x0000, 0xB000, 0xB006, 0xB007) else f"refused with status 0x{code:04X}"
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from lxml import etree
@@ -88,8 +88,9 @@ def issue(
     start: datetime = NOW - 100 * DAY,
     end: datetime = NOW + 100 * DAY,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
-    sign: bool = True,
+    sign: bool | None = True,
 ) -> Holder:
+    """`sign` is the key usage digitalSignature; None leaves the extension out."""
     mine = key(number)
     signer = issuer or Holder(None, mine)  # type: ignore[arg-type]
     builder = (
@@ -103,22 +104,19 @@ def issue(
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(mine.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=sign,
-                content_commitment=False,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                key_cert_sign=ca,
-                crl_sign=ca,
-                encipher_only=False,
-                decipher_only=False,
-            ),
-            critical=True,
-        )
     )
-    for extension, critical in extensions:
+    usage = x509.KeyUsage(
+        digital_signature=bool(sign),
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    for extension, critical in [*([] if sign is None else [(usage, True)]), *extensions]:
         builder = builder.add_extension(extension, critical=critical)
     return Holder(builder.sign(signer.key, hashes.SHA256()), mine)
 
@@ -177,6 +175,14 @@ def unlisted() -> Holder:
     return peer(8)
 
 
+def elliptic() -> x509.Certificate:
+    """A self-signed certificate with a key that no whitelist is signed with."""
+    mine = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder().subject_name(name(CN="P-256")).issuer_name(name(CN="P-256"))
+    builder = builder.public_key(mine.public_key()).serial_number(1).not_valid_before(NOW).not_valid_after(NOW + DAY)
+    return builder.sign(mine, hashes.SHA256())
+
+
 def crl(*revoked: x509.Certificate, issuer: Holder | None = None) -> x509.CertificateRevocationList:
     by = issuer or authority()
     builder = (
@@ -228,6 +234,7 @@ def sign(
     by: Holder | None = None,
     *,
     chain: Sequence[x509.Certificate] | None = None,
+    before: Sequence[x509.Certificate] = (),
     xpath: str = "/descendant::ds:Signature",
     filter_name: str = "subtract",
     extra_transform: str = "",
@@ -243,7 +250,11 @@ def sign(
     """
     by = by or good_signer()
     tree = etree.fromstring((xml or unsigned()).encode())
-    certificates = [by.certificate, *([authority().certificate, root().certificate] if chain is None else chain)]
+    certificates = [
+        *before,
+        by.certificate,
+        *([authority().certificate, root().certificate] if chain is None else chain),
+    ]
     der = [c.public_bytes(Encoding.DER) for c in certificates]
     named = (named_certificate or by.certificate).public_bytes(Encoding.DER)
     properties = (

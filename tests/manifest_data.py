@@ -229,4 +229,5 @@ ORTHANC_ANSWERS: dict[str, list[dict[str, Any]]] = {
 
 def orthanc_find(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Answer as Orthanc did, for the study of the recording."""
-    return ORTHANC_ANSWERS[body["Level"]] if body["Query"] == {"StudyInstanceUID": STUDY} else []
+    found = ORTHANC_ANSWERS[body["Level"]] if body["Query"] == {"StudyInstanceUID": STUDY} else []
+    return found[body.get("Since", 0) :]

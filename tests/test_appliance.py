@@ -39,7 +39,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_the_shipped_orthanc_configuration_passes_our_own_start_up_checks(layout: Layout) -> None:
     layout.prepare()
-    config = appliance.orthanc_configuration(layout, Site.model_validate(SITE), None)
+    config = appliance.orthanc_configuration(layout, Site.model_validate(SITE), None, "p")
     problems = startup_checks.check_configuration(
         config, {"TCP_NODELAY": "1"}, "127.0.0.1 localhost here", "here", sandbox=False
     )
@@ -49,7 +49,7 @@ def test_the_shipped_orthanc_configuration_passes_our_own_start_up_checks(layout
 
 def test_a_site_overrides_single_keys_and_keeps_the_rest(layout: Layout) -> None:
     layout.prepare()
-    config = appliance.orthanc_configuration(layout, Site.model_validate(SITE), None)
+    config = appliance.orthanc_configuration(layout, Site.model_validate(SITE), None, "p")
     assert config["HttpPort"] == 9006
     assert config["DicomWeb"]["EnableMetadataCache"] is False
     assert config["DicomWeb"]["Root"] == "/dicom-web/"

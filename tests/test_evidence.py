@@ -27,7 +27,7 @@ def finding(answers: Answers) -> Find:
     return find
 
 
-def test_a_study_is_read_from_three_requests() -> None:
+def test_a_study_is_read_from_three_lists() -> None:
     bodies: list[Mapping[str, Any]] = []
 
     def find(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -35,11 +35,30 @@ def test_a_study_is_read_from_three_requests() -> None:
         return orthanc_find(body)
 
     content = study_content(find, STUDY)
-    assert [b["Level"] for b in bodies] == ["Study", "Instance", "Series"]
+    assert [b["Level"] for b in bodies if "Since" not in b] == ["Study", "Instance", "Series"]
+    assert [b["Since"] for b in bodies if "Since" in b] == [1, 4, 3]
     assert content.orthanc_id == "5513e323-15c5d8f1-a4aabcc1-62f8147e-5c104dc6"
     assert (content.patient_id, content.accession, content.study_id) == ("IPP900", "ACC900", "S900")
     assert (content.study_date, content.study_time) == ("20260102", "101500")
     assert (content.description, content.referring_physician) == ("Scanner crâne", "DOC^ANNE")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_answers_that_orthanc_cuts_are_asked_on(limit: int) -> None:
+    def find(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return orthanc_find(body)[:limit]
+
+    assert study_content(find, STUDY) == study_content(orthanc_find, STUDY)
+
+
+def test_two_patients_are_seen_even_one_at_a_time(answers: Answers) -> None:
+    answers["Study"].append(answers["Study"][0] | {"ID": "other"})
+
+    def find(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return answers[body["Level"]][body.get("Since", 0) :][:1]
+
+    with pytest.raises(StudyNotFound, match="2 patients"):
+        study_content(find, STUDY)
 
 
 def test_series_come_by_number_and_instances_by_number_those_without_last() -> None:

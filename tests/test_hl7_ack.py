@@ -24,7 +24,8 @@ WHEN = datetime(2026, 7, 1, 10, 30, tzinfo=UTC)
 def test_a_positive_acknowledgement_is_exact() -> None:
     answer = acknowledge(peek_header(Message().raw()), WHEN, "A42")
     assert answer == (
-        b"MSH|^~\\&|DRIMBOX|SITE-INV|RIS-INV|SITE-INV|20260701123000+0200||ACK^T02^ACK|A42|P|2.6|||||FRA|UNICODE UTF-8\r"
+        b"MSH|^~\\&|DRIMBOX|SITE-INV|RIS-INV|SITE-INV|20260701123000+0200||"
+        b"ACK^T02^ACK|A42|P|2.6|||||FRA|UNICODE UTF-8\r"
         b"MSA|AA|M0001\r"
     )
 

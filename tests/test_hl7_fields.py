@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,6 +142,15 @@ def test_what_cannot_be_split_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(MessageError) as caught:
         split(data)
     assert caught.value.reason == reason
+
+
+def test_bombs_of_separators_or_lines_are_refused_quickly() -> None:
+    for part in (b"|", b"&", b"PV1\r", b"\n"):
+        start = time.monotonic()
+        with pytest.raises(MessageError) as caught:
+            split(raw("ZZZ|") + part * 5_000_000 + b"ZZZ|")
+        assert caught.value.reason == "message-too-complex"
+        assert time.monotonic() - start < 5
 
 
 @settings(max_examples=300, deadline=None)

@@ -255,6 +255,7 @@ REFUSED = {
     "no MSH": (b"hello", ("not-hl7", "AR", 199, ""), ""),
     "separators": (b"MSH|^^^^|x", ("header-invalid", "AE", 100, ""), "MSH^1^2"),
     "two messages": (Message().raw() * 2, ("several-messages", "AE", 100, ""), "MSH"),
+    "fields": (Message().raw() + b"ZZZ" + b"|" * 300_000, ("message-too-complex", "AE", 199, ""), ""),
     "control id": (Message(control_id=""), ("control-id-missing", "AE", 101, ""), "MSH^1^10"),
     "type": (Message(type="ADT^A01"), ("message-type", "AE", 200, ""), "MSH^1^9^1^1"),
     "no type": (Message(type=""), ("message-type", "AE", 200, ""), "MSH^1^9^1^1"),

@@ -16,6 +16,10 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 import requests
+from joserfc import jws
+from joserfc.jwk import RSAKey
+from requests.adapters import BaseAdapter
+
 from drimbox.clock import SystemClock
 from drimbox.config import PscSection
 from drimbox.errors import NationalServiceError, ServiceRefused, ServiceUnavailable, TokenError
@@ -23,10 +27,6 @@ from drimbox.oidc import PscClient, at_hash, check_id_token
 from drimbox.psc_http import Discovery, Endpoints, Jwks, RequestsTransport
 from drimbox.psc_user import Activity, read_userinfo
 from drimbox.records import Code
-from joserfc import jws
-from joserfc.jwk import RSAKey
-from requests.adapters import BaseAdapter
-
 from tests.conftest import FakeClock
 
 ISSUER, CLIENT, RETURN = "https://psc.test/realm", "drimbox", "https://vi.test/connexion/psc/retour"
@@ -301,8 +301,9 @@ FORGERIES = [
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forged_id_token_is_refused(clock: FakeClock, name: str) -> None:
-    with pytest.raises(TokenError):
+    with pytest.raises(TokenError) as caught:
         client(FakePsc(tokens(forgeries(clock)[name])), clock).finish("code", "nonce", "verifier")
+    assert caught.value.reason.startswith("id-token-")
 
 
 def test_every_forgery_is_tried(clock: FakeClock) -> None:
@@ -331,6 +332,14 @@ def test_a_failed_exchange_says_whose_fault_it_is(
     with pytest.raises(error):
         client(psc, clock).finish("code", "nonce", "verifier")
     assert all("elsewhere" not in str(r.url) for r in psc.requests)
+
+
+def test_a_userinfo_that_is_out_of_order_is_told_apart(clock: FakeClock) -> None:
+    psc = FakePsc(tokens(signed(claims(clock))))
+    for status, error in ((503, ServiceUnavailable), (401, NationalServiceError), (302, NationalServiceError)):
+        psc.answers["/userinfo"] = (status, b"")
+        with pytest.raises(error):
+            client(psc, clock).finish("code", "nonce", "verifier")
 
 
 @pytest.mark.parametrize(

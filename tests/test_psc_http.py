@@ -193,6 +193,15 @@ def test_introspection_sends_the_form_and_tries_twice() -> None:
         subject.introspect("t")
 
 
+def test_an_answer_that_is_no_json_is_no_answer() -> None:
+    class Html(Web):
+        def get(self, url: str) -> bytes:
+            return b"<html>"
+
+    with pytest.raises(NationalServiceError):
+        discovery(Html()).endpoints()
+
+
 @pytest.mark.parametrize("body", [[], "active", None, 1])
 def test_an_introspection_that_is_no_object_is_no_answer(body: Any) -> None:
     web = Web()

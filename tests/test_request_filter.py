@@ -9,7 +9,7 @@ SECRET = b"s" * 40
 
 
 def made() -> RequestFilter:
-    return RequestFilter(SECRET, {"admin": operator_rule, "vi": lambda path, *_: path == "/allowed"})
+    return RequestFilter(SECRET, {"admin": operator_rule({"a"}), "vi": lambda path, *_: path == "/allowed"})
 
 
 def headers(**more: str) -> dict[str, str]:
@@ -52,4 +52,5 @@ def test_the_rule_of_the_face_decides() -> None:
 def test_the_operator_needs_the_credentials_that_orthanc_has_checked() -> None:
     assert made().admit("/system", "GET", headers(x_drimbox_face="admin", authorization="Basic YTpi"), {})
     assert not made().admit("/system", "GET", headers(x_drimbox_face="admin"), {})
-    assert not made().admit("/system", "GET", headers(x_drimbox_face="admin", authorization="Bearer x"), {})
+    for credentials in ("Bearer YTpi", "Basic", "Basic !", "Basic Yjpi", "Basic " + "/w=="):
+        assert not made().admit("/system", "GET", headers(x_drimbox_face="admin", authorization=credentials), {})

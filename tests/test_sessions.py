@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+
 from drimbox.errors import Refusal, StoreError
 from drimbox.psc_user import PscUser
+from drimbox.session_store import DatabaseSessionStore
 from drimbox.sessions import (
     LOGIN_LIFE,
     MOST_CONTEXTS,
@@ -18,11 +22,12 @@ from drimbox.sessions import (
     MemorySessionStore,
     PendingLogin,
     Sessions,
+    SessionStore,
     Stage,
     Step,
     next_stage,
 )
-
+from drimbox.store import Store, sqlite_url
 from tests.conftest import FakeClock
 
 USER = PscUser("899700000001", "RADIO", "Camille")
@@ -238,3 +243,41 @@ def test_purging_forgets_what_is_past_its_limits(sessions: Sessions, clock: Fake
     clock.advance(LOGIN_LIFE.total_seconds())
     assert sessions.purge() == 1
     assert sessions.find(kept) is not None
+
+
+@pytest.fixture(params=["memory", "database"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
+    if request.param == "memory":
+        yield MemorySessionStore()
+    else:
+        database = Store(sqlite_url(tmp_path))
+        yield DatabaseSessionStore(database)
+        database.close()
+
+
+def test_every_store_keeps_the_same_promises(any_store: SessionStore, clock: FakeClock) -> None:
+    now, later = clock.now(), clock.now() + timedelta(minutes=1)
+    assert any_store.get("a") is None
+    assert any_store.put("a", "1", later)
+    assert not any_store.put("a", "2", later)
+    assert not any_store.put("a", "2", later, expected="0")
+    assert not any_store.put("b", "2", later, expected="0")
+    assert any_store.put("a", "2", later, expected="1")
+    assert any_store.get("a") == "2"
+    assert any_store.put("c", "3", now)
+    assert any_store.expire(now) == 1
+    assert any_store.get("c") is None
+    assert any_store.delete("a")
+    assert not any_store.delete("a")
+
+
+def test_a_session_lives_in_any_store(any_store: SessionStore, clock: FakeClock) -> None:
+    sessions = Sessions(any_store, LIMITS, clock)
+    login_id = sessions.start_login(None, pending(clock))
+    assert sessions.take_login(login_id, "s1") is not None
+    session_id = sessions.log_in(login_id, USER, "id-token")
+    context = sessions.add_context(session_id, "1.2.3", "1.2.3.1")
+    session = found(sessions, session_id)
+    assert (session.user, session.contexts, session.stage) == (USER, (context,), Stage.LOGGED_IN)
+    assert sessions.end(session_id, Step.LOGOUT) is not None
+    assert sessions.find(session_id) is None

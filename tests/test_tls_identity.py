@@ -85,6 +85,15 @@ def test_a_list_that_the_authority_did_not_sign_is_left_out() -> None:
     assert not Revocations().covers(g.listed().certificate, g.NOW)
 
 
+def test_a_key_of_an_unknown_kind_is_a_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cryptography raises its own error, and late, for what it cannot read."""
+    der = bytearray(g.listed().certificate.public_bytes(Encoding.DER))
+    rsa_oid = bytes.fromhex("06092a864886f70d010101")
+    der[der.index(rsa_oid) + 10] = 0x7F
+    with pytest.raises(ValueError, match="Unsupported"):
+        load_certificate(bytes(der))
+
+
 @given(st.binary(max_size=300))
 def test_whatever_bytes_come_they_are_a_certificate_or_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from drimbox.viewer_filter import (
     ANSWERED,
     Route,
@@ -15,8 +18,6 @@ from drimbox.viewer_filter import (
     studies_query,
     study_search,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 MINE, OTHER = "1.2.3", "1.2.4"
 SESSION = ViewerSession(frozenset({MINE}))

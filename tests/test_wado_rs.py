@@ -8,6 +8,8 @@ import email.policy
 import hashlib
 import json
 import os
+import socket
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 from werkzeug.wrappers import Response
 
 from drimbox.certificates import check_lists
@@ -28,7 +30,7 @@ from drimbox.tokens import TokenVerifier
 from drimbox.wado_files import OrthancFiles, StoredInstance
 from drimbox.wado_guard import ACTORS, OUTCOMES, ROUTES
 from drimbox.wado_rs import Health, WadoDeps, create_blueprint
-from drimbox.wado_stream import CHUNK, Delivery, MultipartAnswer, StreamBroken
+from drimbox.wado_stream import CHUNK, Delivery, MultipartAnswer, PartStream, StreamBroken
 from tests import guard_data as g
 from tests.conftest import FakeClock
 from tests.test_tokens import Psc
@@ -137,17 +139,21 @@ class World:
         self.orthanc.add(g.OTHER_SERIES, g.OTHER_INSTANCES[0], b"report", number="1", syntax=EXPLICIT)
         return self
 
+    def headers(self, accept: Sequence[str]) -> list[tuple[str, str]]:
+        scene = self.scene
+        found = [("X-Drimbox-Client-Verify", scene.verify), ("X-Drimbox-Client-Cert", scene.certificate)]
+        found += [("KOS-SOPInstanceUID", value) for value in scene.kos]
+        found += [("Accept", value) for value in accept]
+        return found if scene.authorization is None else [*found, ("Authorization", scene.authorization)]
+
     def ask(
         self, route: str = "series", *, accept: Sequence[str] = (ACCEPT,), path: str = "", **rest: Any
     ) -> TestResponse:
-        scene = self.scene
-        headers = [("X-Drimbox-Client-Verify", scene.verify), ("X-Drimbox-Client-Cert", scene.certificate)]
-        headers += [("KOS-SOPInstanceUID", value) for value in scene.kos]
-        headers += [("Accept", value) for value in accept]
-        if scene.authorization is not None:
-            headers.append(("Authorization", scene.authorization))
         return self.client().open(
-            f"/wado-rs{path or scene.path(route)}", method=rest.pop("method", scene.method), headers=headers, **rest
+            f"/wado-rs{path or self.scene.path(route)}",
+            method=rest.pop("method", self.scene.method),
+            headers=self.headers(accept),
+            **rest,
         )
 
 
@@ -481,7 +487,7 @@ def test_rows_that_orthanc_gives_in_odd_forms_are_left_out(tmp_path: Path) -> No
         assert [b for _, b in parts(response)] == [b"image 3 " * 200]
 
 
-# --- the stream ------------------------------------------------------------------------------------------------------
+# --- the stream: iterated over as WSGI does, or sent by the kernel ---------------------------------------------------
 
 
 def instance(path: Path | None, size: int, read: Callable[[], bytes] = bytes, uid: str = "1.2.3") -> StoredInstance:
@@ -595,3 +601,91 @@ def test_an_orthanc_that_fails_under_way_breaks_the_answer(tmp_path: Path) -> No
 
     with pytest.raises(DrimboxError):
         run(answer([instance(None, 4, down)]))
+
+
+def received(made: MultipartAnswer, limit: int | None = None) -> tuple[bytes, Delivery, BaseException | None]:
+    """Send an answer by `send_to`, to a reader that goes away after `limit` bytes."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(5)
+    got = bytearray()
+
+    def read() -> None:
+        with theirs:
+            while (limit is None or len(got) < limit) and (data := theirs.recv(65536)):
+                got.extend(data)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    ends: list[Delivery] = []
+    stream = made.stream(ends.append)
+    problem: BaseException | None = None
+    try:
+        stream.send_to(ours)
+    except (OSError, DrimboxError) as error:
+        problem = error
+    stream.close()
+    ours.close()
+    thread.join(5)
+    (end,) = ends
+    return bytes(got), end, problem
+
+
+def test_the_kernel_sends_the_same_bytes_as_wsgi(tmp_path: Path) -> None:
+    items = []
+    for number, size in enumerate([0, 1, 300, CHUNK, 2 * CHUNK + 1, 0]):
+        (tmp_path / str(number)).write_bytes(os.urandom(size))
+        items.append(instance(tmp_path / str(number), size, uid=f"1.{number}"))
+    items.append(instance(None, 5, lambda: b"DICOM"))
+    made = answer(items)
+    body, end, problem = received(made)
+    assert problem is None
+    assert body == b"".join(run(made)[0])
+    assert end == run(made)[1] == Delivery(7, made.length, complete=True)
+
+
+def test_a_peer_that_goes_from_the_kernel_leaves_nothing_open(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(4 * CHUNK))
+    before = open_files()
+    for _ in range(30):
+        _, end, problem = received(answer([instance(tmp_path / "big", 4 * CHUNK)]), limit=10_000)
+        assert isinstance(problem, OSError)
+        assert (end.complete, end.objects) == (False, 0)
+    assert open_files() == before
+
+
+def test_the_kernel_way_breaks_on_a_file_that_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").write_bytes(bytes(100))
+    real = os.fstat
+
+    def shrinks(descriptor: int) -> os.stat_result:
+        found = real(descriptor)
+        os.truncate(tmp_path / "x", 50)
+        return found
+
+    monkeypatch.setattr("drimbox.wado_stream.os.fstat", shrinks)
+    _, end, problem = received(answer([instance(tmp_path / "x", 100)]))
+    assert isinstance(problem, StreamBroken)
+    assert not end.complete
+
+
+def test_a_reader_that_stalls_is_given_up(tmp_path: Path) -> None:
+    """G8, from our side of nginx: the socket's timeout holds."""
+    (tmp_path / "big").write_bytes(bytes(4 * CHUNK))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0.05)
+        ends: list[Delivery] = []
+        stream = answer([instance(tmp_path / "big", 4 * CHUNK)]).stream(ends.append)
+        with pytest.raises(TimeoutError):
+            stream.send_to(ours)
+        stream.close()
+    assert [e.complete for e in ends] == [False]
+
+
+def test_flask_hands_our_stream_to_the_server_as_it_is(world: World) -> None:
+    """Else the server could not see `send_to`."""
+    path = f"/wado-rs{world.scene.path('series')}"
+    environ = EnvironBuilder(path=path, headers=world.headers([ACCEPT])).get_environ()
+    body = world.app.wsgi_app(environ, lambda *_: lambda _: None)
+    assert isinstance(body, PartStream)
+    body.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import unicodedata
 from typing import Any
 
@@ -93,6 +94,14 @@ SIGNATURE_REASONS = {
     "properties without their type": (
         g.sign(edit_info=(' Type="http://uri.etsi.org/01903#SignedProperties"', "")),
         "reference-unexpected",
+    ),
+    "a reference without digest": (
+        g.sign(edit_info=("</ds:Transforms><ds:DigestMethod", "</ds:Transforms><ds:Other/><ds:DigestMethod")),
+        "reference-unexpected",
+    ),
+    "a signature alone": (
+        re.sub(rb">.*?<ds:Signature", b"><ds:Signature", g.sign(), count=1, flags=re.DOTALL),
+        "digest-mismatch",
     ),
     "a third reference": (
         g.sign(edit_info=("</ds:SignedInfo>", '<ds:Reference URI="#x"/></ds:SignedInfo>')),
@@ -200,6 +209,8 @@ CHAIN_REASONS: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
     "another OU": ({"by": g.signer(subject=g.name(OU="1", CN="Liste Blanche DRIM-M"))}, {}, "signer-unexpected"),
     "no OU": ({"by": g.signer(subject=g.name(C="FR", CN="Liste Blanche DRIM-M"))}, {}, "signer-unexpected"),
     "not for signatures": ({"by": g.signer(sign=False)}, {}, "signer-unexpected"),
+    "usages left open": ({"by": g.signer(sign=None)}, {}, None),
+    "signer not first in KeyInfo": ({"by": g.good_signer(), "before": [g.elliptic()]}, {}, None),
     "unknown critical extension": (
         {"by": g.signer(extensions=[(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\x05\x00"), True)])},
         {},

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from pathlib import Path
+from typing import Any
 
 import xmlsec
 from cryptography import x509
@@ -159,6 +160,12 @@ class Vihf:
             f"<saml2:AttributeStatement>{attributes}</saml2:AttributeStatement></saml2:Assertion>"
         )
         return self.tamper(sign_assertion(self.edit(text), pki, self.signer, self.key, self.algorithm))
+
+
+def air(**changes: Any) -> Vihf:
+    """An assertion of a physician known by PSC (mode AIR)."""
+    physician = {"mode": "INDIRECTE_RENFORCEE", "name_id": "899700000001", "roles": PHYSICIAN + RADIOLOGIST}
+    return Vihf(**{**physician, **changes})
 
 
 def sign_assertion(text: str, pki: Path, signer: str, key: str, algorithm: str) -> str:
@@ -560,6 +567,12 @@ class Reply:
     def xml(self) -> etree._Element:
         """The envelope."""
         return etree.fromstring(self.parts[0] if self.multipart else self.body)
+
+    def attribute(self, path: str, attribute: str) -> str:
+        """An attribute of the first element of a path."""
+        found = self.xml.find(path)
+        assert found is not None, path
+        return str(found.get(attribute))
 
     @property
     def check(self) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ from tests.sandbox.dmp_messages import (
 pytest_plugins = ("tests.sandbox.dmp_fixtures",)
 
 
-def publication(pki: Path, **changes: object) -> Publication:
-    return Publication(pki, **changes)  # type: ignore[arg-type]
+def publication(pki: Path, **changes: Any) -> Publication:
+    return Publication(pki, **changes)
 
 
 def test_a_right_publication_is_registered_with_its_bytes_and_its_entry(
@@ -64,7 +65,7 @@ def test_the_answer_relates_to_the_request(pki: Path, client: Client) -> None:
     header = {e.tag.rpartition("}")[2]: e.text for e in reply.xml[0]}
     assert header["RelatesTo"] == found["id"]
     assert header["Action"] == "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-bResponse"
-    assert header["MessageID"].startswith("urn:uuid:")
+    assert str(header["MessageID"]).startswith("urn:uuid:")
 
 
 def test_base64_parts_and_sha256_signatures_are_read(pki: Path, client: Client) -> None:
@@ -290,7 +291,7 @@ def _break_value(text: str) -> str:
     return head + "<SignatureValue>" + ("B" if tail[0] == "A" else "A") + tail[1:]
 
 
-DSIG_REFUSALS = {
+DSIG_REFUSALS: dict[str, dict[str, Any]] = {
     "dsig-manifest-set": {"dsig_edit": swap("AA==", "AQ==")},
     "dsig-digest": {"dsig_tamper": swap("</SignedSignatureProperties>", "</SignedSignatureProperties> ")},
     "dsig-signature": {"dsig_tamper": _break_value},

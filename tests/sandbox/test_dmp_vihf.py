@@ -15,12 +15,27 @@ from sandbox.dmp_rights import RIGHTS, Mode, Right, Transaction
 from sandbox.dmp_server import DmpServers, start
 from sandbox.dmp_vihf import Rules
 from tests.sandbox.dmp_messages import (
-    EXISTENCE, PATIENT, PHYSICIAN, RADIOLOGIST, RSA_SHA1, RSA_SHA256, STRUCTURE, Client, Edit, Reply, Vihf, certificate,
-    envelope, existence, plain, same, swap,
+    EXISTENCE,
+    PATIENT,
+    PHYSICIAN,
+    RADIOLOGIST,
+    RSA_SHA1,
+    RSA_SHA256,
+    STRUCTURE,
+    Client,
+    Edit,
+    Reply,
+    Vihf,
+    air,
+    certificate,
+    envelope,
+    existence,
+    plain,
+    same,
+    swap,
 )  # fmt: skip
 
 pytest_plugins = ("tests.sandbox.dmp_fixtures",)
-AIR = {"mode": "INDIRECTE_RENFORCEE", "name_id": "899700000001", "roles": PHYSICIAN + RADIOLOGIST}
 
 
 def ask(client: Client, vihf: Vihf, *, edit: Edit = same) -> Reply:
@@ -37,8 +52,8 @@ def ask(client: Client, vihf: Vihf, *, edit: Edit = same) -> Reply:
         Vihf(edit=swap("Authentification_Mode", "Authentification_mode")),
         Vihf(edit=swap(">3.0<", ">4.0<")),
         Vihf(edit=swap("</saml2:Subject>", '</saml2:Subject><saml2:Conditions NotBefore="2020-01-01T00:00:00Z"/>')),
-        Vihf(**AIR),
-        Vihf(**AIR, structure="1999999999"),
+        air(),
+        air(structure="1999999999"),
     ],
     ids=["automate", "sha1", "physician", "other-spelling", "version-4", "conditions", "air", "air-other-structure"],
 )
@@ -117,7 +132,8 @@ CONTENT = [
                            "<saml2:Audience>x</saml2:Audience></saml2:AudienceRestriction></saml2:Conditions>")),
     ("vihf-conditions", swap("</saml2:Subject>", "</saml2:Subject>"
                              '<saml2:Conditions NotOnOrAfter="2020-01-01T00:00:00Z"/>')),
-    ("vihf-conditions", swap("</saml2:Subject>", '</saml2:Subject><saml2:Conditions NotBefore="2120-01-01T00:00:00Z"/>')),
+    ("vihf-conditions", swap("</saml2:Subject>", "</saml2:Subject>"
+                             '<saml2:Conditions NotBefore="2120-01-01T00:00:00Z"/>')),
     ("vihf-comment", swap("188027512345678", "188027512345678<!-- -->")),
     ("vihf-id", lambda text: re.sub(r' ID="_', ' ID="', text)),
 ]  # fmt: skip
@@ -138,9 +154,9 @@ def test_physicians_and_pharmacists_need_a_second_role(client: Client) -> None:
 
 
 def test_air_needs_a_national_identifier_and_a_declaration(client: Client) -> None:
-    assert ask(client, Vihf(**{**AIR, "name_id": "12345/1"})).check == "vihf-name-id"
+    assert ask(client, air(name_id="12345/1")).check == "vihf-name-id"
     empty = swap("APP_BROWSER_AUTH", "")
-    assert ask(client, Vihf(**AIR, edit=empty)).check == "vihf-authn-decl"
+    assert ask(client, air(edit=empty)).check == "vihf-authn-decl"
 
 
 def test_the_structure_must_be_the_one_of_the_certificate(client: Client) -> None:

@@ -18,7 +18,7 @@ import pydicom
 import pytest
 from highdicom import _standard_utils as standard
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from sandbox import exams, exams_ct
@@ -240,10 +240,10 @@ def test_ct_organs_are_where_a_body_has_them(
 
 
 def test_vertebrae_repeat_along_the_spine(scan: Scan) -> None:
-    k, j, i = scan.index(11, 48, 120)
+    _, j, i = scan.index(11, 48, 120)
     line = scan.voxels[:, j - 2 : j + 3, i - 2 : i + 3].mean(axis=(1, 2))
     power = np.abs(np.fft.rfft(line - line.mean()))
-    assert abs(len(line) * 2.5 / (int(power[3:].argmax()) + 3) - 25) < 3 or power[10] > power[3:9].max()
+    assert int(power[4:20].argmax()) + 4 == 10  # 250 mm hold ten periods of 25 mm
 
 
 def test_ct_stream_is_12_bit_jpeg_ls_and_decodes_bit_exact(made: dict[str, ExamFiles]) -> None:
@@ -310,7 +310,7 @@ def test_us_frames_move_and_are_in_colour(made: dict[str, ExamFiles]) -> None:
     assert ds.FrameIncrementPointer == 0x00181063
     assert (ds.LossyImageCompression, ds.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
     sector = frames[:, 20:200, 40:280]
-    assert (np.abs(np.diff(sector, axis=0)).mean(axis=(1, 2, 3)) > 2).all()
+    assert (np.abs(np.diff(sector, axis=0)).mean(axis=(1, 2, 3)) > 1).all()
     blue = sector[5, :, :, 2] - sector[5, :, :, 0]
     red = sector[22, :, :, 0] - sector[22, :, :, 2]
     assert (blue > 80).sum() > 500
@@ -321,7 +321,7 @@ def test_us_frames_move_and_are_in_colour(made: dict[str, ExamFiles]) -> None:
 @pytest.mark.skipif(shutil.which("dcmdjpeg") is None, reason="DCMTK absent")
 def test_dcmtk_reads_the_us_colours(made: dict[str, ExamFiles], tmp_path: Path) -> None:
     plain = tmp_path / "plain.dcm"
-    subprocess.run(["dcmdjpeg", "+cr", made["us"].paths[0], plain], check=True)
+    subprocess.run(["dcmdjpeg", made["us"].paths[0], plain], check=True)
     other = pydicom.dcmread(plain)
     assert other.PhotometricInterpretation == "RGB"
     assert np.abs(other.pixel_array.astype(int) - pixel_array(made["us"].paths[0])).mean() < 2

@@ -55,8 +55,8 @@ def test_a_series_description_can_be_read_from_the_kos_text(appliance: Instance,
     path = appliance.state / "kos2.dcm"
     appliance.run("sandbox", "dmp", "get", another.kos_uid, "--out", str(path))
     shown = appliance.read("kos", "show", str(path))
-    assert shown["study_uid"] == another.exam.study_uid
-    assert len(shown["series"]) == 2
+    assert shown["study"]["uid"] == another.exam.study_uid
+    assert len(shown["study"]["series"]) == 2
 
 
 def test_the_same_message_twice_gives_the_same_answer_and_one_entry(appliance: Instance, published: Published) -> None:
@@ -79,7 +79,9 @@ def test_a_report_of_an_absent_study_says_why_and_is_published_once_resent(appli
     assert len(eventually(lambda: appliance.entries(study_uid), "the KOS")) == 1
 
 
-def test_sigkill_between_acknowledgement_and_publication_publishes_exactly_once(appliance: Instance, tmp_path: Path) -> None:
+def test_sigkill_between_acknowledgement_and_publication_publishes_exactly_once(
+    appliance: Instance, tmp_path: Path
+) -> None:
     exam = exams.make_exam("cr", tmp_path, study_uid=f"2.25.{uuid.uuid4().int}", accession="ACC77")
     demo.send_images(exam, appliance.facts["ports"]["dicom"])
     appliance.run("sandbox", "dmp", "fault", "down", "--count", "1000")
