@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +83,8 @@ def test_a_list_that_the_authority_did_not_sign_is_left_out() -> None:
     forged = g.crl(g.listed().certificate, issuer=g.Holder(g.authority().certificate, g.key(6)))
     assert check_lists([forged], [g.authority().certificate]) == Revocations()
     assert check_lists([g.crl()], [g.root().certificate]) == Revocations()
+    elliptic = g.Holder(g.authority().certificate, ec.generate_private_key(ec.SECP256R1()))  # type: ignore[arg-type]
+    assert check_lists([g.crl(issuer=elliptic)], [g.authority().certificate]) == Revocations()
     assert not Revocations().covers(g.listed().certificate, g.NOW)
 
 

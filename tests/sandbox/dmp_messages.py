@@ -120,6 +120,7 @@ class Vihf:
     tamper: Edit = same
     at: datetime | None = None
     key: str = ""
+    inclusive: str = ""
 
     def text(self, pki: Path) -> str:
         """The signed assertion."""
@@ -159,7 +160,8 @@ class Vihf:
             f"{decl}</saml2:AuthnContext></saml2:AuthnStatement>"
             f"<saml2:AttributeStatement>{attributes}</saml2:AttributeStatement></saml2:Assertion>"
         )
-        return self.tamper(sign_assertion(self.edit(text), pki, self.signer, self.key, self.algorithm))
+        signed = sign_assertion(self.edit(text), pki, self.signer, self.key, self.algorithm, self.inclusive)
+        return self.tamper(signed)
 
 
 def air(**changes: Any) -> Vihf:
@@ -168,7 +170,7 @@ def air(**changes: Any) -> Vihf:
     return Vihf(**{**physician, **changes})
 
 
-def sign_assertion(text: str, pki: Path, signer: str, key: str, algorithm: str) -> str:
+def sign_assertion(text: str, pki: Path, signer: str, key: str, algorithm: str, inclusive: str) -> str:
     """Enveloped signature after Issuer, by libxmlsec1 (another implementation than the stand-in's)."""
     assertion = etree.fromstring(text)
     methods = {RSA_SHA256: xmlsec.Transform.RSA_SHA256, RSA_SHA1: xmlsec.Transform.RSA_SHA1}
@@ -178,7 +180,9 @@ def sign_assertion(text: str, pki: Path, signer: str, key: str, algorithm: str) 
     xmlsec.tree.add_ids(assertion, ["ID"])
     reference = xmlsec.template.add_reference(node, digest, uri=f"#{assertion.get('ID')}")
     xmlsec.template.add_transform(reference, xmlsec.Transform.ENVELOPED)
-    xmlsec.template.add_transform(reference, xmlsec.Transform.EXCL_C14N)
+    last = xmlsec.template.add_transform(reference, xmlsec.Transform.EXCL_C14N)
+    if inclusive:
+        xmlsec.template.transform_add_c14n_inclusive_namespaces(last, inclusive.split())
     xmlsec.template.add_x509_data(xmlsec.template.ensure_key_info(node))
     context = xmlsec.SignatureContext()
     context.key = xmlsec.Key.from_file(str(pki / f"{key or signer}.key"), xmlsec.KeyFormat.PEM)

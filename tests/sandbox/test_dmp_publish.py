@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from tests.sandbox.dmp_messages import (
     STRUCTURE,
     UPDATE,
     Client,
+    Edit,
     Publication,
     Vihf,
+    air,
     association,
     new_oid,
     status_update,
@@ -405,3 +408,137 @@ def test_an_attribute_change_is_not_for_a_structure(pki: Path, client: Client) -
     body = status_update(entry, STATUS + "Approved", DELETED)
     changed = body.replace("<rim:Association", publication(pki).kos_entry() + "<rim:Association", 1)
     assert client.call("registry", UPDATE, changed).check == "rights-TD3.3a"
+
+
+# --- the rest of the schema, of the signature and of the contents ---------------------------------------------------
+
+_SIGNS_TO = 'targetObject="SubmissionSet01"'
+_NODE = "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd"
+_NO_NAME = '<rim:Name><rim:LocalizedString value="XDSDocumentEntry.uniqueId"/></rim:Name>'
+
+
+def _without_entry(identifier: str) -> Edit:
+    """A body without an entry, its content and its associations."""
+
+    def edit(text: str) -> str:
+        for pattern in (
+            rf'<rim:ExtrinsicObject id="{identifier}".*?</rim:ExtrinsicObject>',
+            rf'<ihe:Document id="{identifier}".*?</ihe:Document>',
+            rf'<rim:Association [^>]*"{identifier}".*?</rim:Association>',
+        ):
+            text, count = re.subn(pattern, "", text)
+            assert count, pattern
+        return text
+
+    return edit
+
+
+def _node_outside(text: str) -> str:
+    """The classification of the set as a sibling: as right as inside."""
+    node = text[text.index('<rim:Classification id="c-node"') :]
+    node = node[: node.index("/>") + 2]
+    return text.replace(node, "").replace("</rim:RegistryPackage>", "</rim:RegistryPackage>" + node)
+
+
+def test_the_node_of_the_set_may_stand_beside_it(pki: Path, client: Client) -> None:
+    assert client.publish(publication(pki, edit_body=_node_outside)).outcome == "Success"
+
+
+SHAPES = [
+    ("schema", swap("ihe:ProvideAndRegisterDocumentSetRequest", "ihe:ProvideAndRegister")),
+    ("schema", swap("lcm:SubmitObjectsRequest", "lcm:UpdateObjectsRequest")),
+    ("schema", swap("</lcm:SubmitObjectsRequest>", "</lcm:SubmitObjectsRequest><ihe:Other/>")),
+    ("schema", swap('<ihe:Document id="Signature01">', '<ihe:Document id="DocumentKOS">')),
+    ("schema", swap("rim:RegistryPackage", "rim:Package")),
+    ("schema", lambda t: re.sub(r"<rim:RegistryPackage.*</rim:RegistryPackage>", "", t)),
+    ("schema", swap(_NODE, "urn:uuid:other")),
+    ("schema", lambda t: re.sub(r'(<rim:Association id=")[^"]*', r"\1same", t)),
+    ("schema", swap(_NO_NAME, "")),
+    ("schema", swap(_SIGNS_TO, 'targetObject=""')),
+    ("schema", swap("ObjectType:RegistryObject:Association", "ObjectType:RegistryObject:Other")),
+    ("metadata-no-document", _without_entry("DocumentKOS")),
+    ("metadata-signature-count", _without_entry("Signature01")),
+]
+
+
+@pytest.mark.parametrize(("check", "edit"), SHAPES, ids=[f"{n}-{c}" for n, (c, _) in enumerate(SHAPES)])
+def test_other_shapes_are_refused(pki: Path, client: Client, check: str, edit: Edit) -> None:
+    reply = client.publish(publication(pki, edit_body=edit))
+    checks = [e.get("location") for e in reply.xml.findall(".//{*}RegistryError")] or [reply.check]
+    assert check in checks, reply.body
+
+
+def _no_author(text: str) -> str:
+    return re.sub(
+        r'<rim:Classification [^>]*classificationScheme="urn:uuid:93606bcf.*?</rim:Classification>', "", text, count=1
+    )
+
+
+def _no_label(code: str) -> Edit:
+    def edit(text: str) -> str:
+        pattern = rf'(nodeRepresentation="{code}">.*?)<rim:Name>.*?</rim:Name>'
+        changed, count = re.subn(pattern, r"\1", text, count=1)
+        assert count
+        return changed
+
+    return edit
+
+
+MORE_METADATA = [
+    ("metadata-author", _no_author),
+    ("metadata-facility", _no_label("SA08")),
+    ("metadata-event-code", _no_label("MR")),
+    ("metadata-practice", lambda t: re.sub(
+        r'<rim:Classification [^>]*classificationScheme="urn:uuid:cccf5598.*?</rim:Classification>', "", t)),
+    ("metadata-reference-shape", lambda t: re.sub(r"2\.25\.\d+\^\^\^", "study^^^", t)),
+    ("metadata-source-patient-info", swap("PID-7|", "AGE|")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "edit"), MORE_METADATA, ids=[c for c, _ in MORE_METADATA])
+def test_other_metadata_faults_are_refused(pki: Path, client: Client, check: str, edit: Edit) -> None:
+    reply = client.publish(publication(pki, edit_kos=edit))
+    assert check in [e.get("location") for e in reply.xml.findall(".//{*}RegistryError")]
+
+
+_CERT_DIGEST = re.compile(r"(<CertDigest>.*?<DigestValue>)[^<]*")
+MORE_DSIG = [
+    ("dsig-shape", {"dsig_tamper": swap("<SignatureValue>", "<SignatureValue/><SignatureValue>")}),
+    ("dsig-shape", {"dsig_tamper": swap("Object>", "Objet>")}),
+    ("dsig-references", {"dsig_edit": lambda t: re.sub(r'<Reference Type="http://uri.*?</Reference>', "", t)}),
+    ("dsig-algorithm", {"dsig_edit": swap("xmldsig#sha1", "xmldsig-more#md5")}),
+    ("dsig-transforms", {"dsig_edit": lambda t: re.sub(
+        r'(<Reference URI="urn:oid:[^"]*">)(?!.*AA==)', r'\1<Transforms><Transform Algorithm="x"/></Transforms>', t)}),
+    ("dsig-purpose", {"dsig_tamper": swap('Id="purposeOfSignature" Target="#sig-1"', 'Id="purposeOfSignature"')}),
+    ("dsig-signing-certificate", {"dsig_edit": lambda t: re.sub(r"<Cert>.*</Cert>", "", t)}),
+    ("dsig-signing-certificate", {"dsig_edit": lambda t: _CERT_DIGEST.sub(r"\1AA==", t)}),
+    ("dsig-signature", {"dsig_tamper": lambda t: re.sub(r"(<SignatureValue>)[^<]*", r"\1!", t)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "changes"), MORE_DSIG, ids=[f"{n}-{c}" for n, (c, _) in enumerate(MORE_DSIG)])
+def test_other_signature_faults_are_refused(pki: Path, client: Client, check: str, changes: dict[str, Any]) -> None:
+    assert client.publish(publication(pki, **changes)).check == check
+
+
+def test_one_entry_is_not_replaced_by_two(pki: Path, client: Client) -> None:
+    _, entry = _published(pki, client)
+    twice = swap("</rim:RegistryObjectList>", association(RPLC, "DocumentKOS", entry) + "</rim:RegistryObjectList>")
+    reply = client.publish(publication(pki, replaces=entry, edit_body=twice))
+    assert reply.check == "metadata-replace-source"
+
+
+def test_a_professional_may_delete_own_documents_but_attributes_are_not_imitated(
+    pki: Path, dmp: DmpServers, client: Client
+) -> None:
+    uid, entry = _published(pki, client)
+    body = status_update(entry, STATUS + "Approved", DELETED)
+    changed = body.replace("<rim:Association", publication(pki).kos_entry() + "<rim:Association", 1)
+    assert client.call("registry", UPDATE, changed, air()).check == "not-implemented"
+    wrong = body.replace("<rim:Value>20", "<rim:Value>29", 1)
+    assert client.call("registry", UPDATE, wrong).check == "metadata-submission-time-future"
+    own = air(name_id="899711256811")
+    assert client.call("registry", UPDATE, body, own).outcome == "Success"
+    stored = dmp.app.store.by_unique_id(uid)
+    assert stored is not None
+    assert stored.status == "Deleted"

@@ -170,6 +170,21 @@ def test_a_wrong_query_is_refused(
     assert (reply.status, reply.outcome, reply.check) == (200, "Failure", check)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        stored_query(GET_DOCUMENTS, [], "Everything"),
+        stored_query(FIND_DOCUMENTS, [_APPROVED]).replace("AdhocQueryRequest", "AdhocQuery"),
+        stored_query(FIND_DOCUMENTS, [_PATIENT]).replace("<rim:Value>", "<rim:X>").replace("</rim:Value>", "</rim:X>"),
+    ],
+)
+def test_a_query_outside_the_schema_is_a_fault(client: Client, body: str) -> None:
+    reply = client.call("registry", QUERY, body, air())
+    assert (reply.status, reply.check) == (500, "schema")
+    empty = '<ihe:RetrieveDocumentSetRequest xmlns:ihe="urn:ihe:iti:xds-b:2007"/>'
+    assert client.call("repository", RETRIEVE, empty, air()).check == "schema"
+
+
 def test_the_patient_of_a_search_must_be_the_one_of_the_vihf(client: Client) -> None:
     other = ("PatientId", f"'{PATIENT.replace(INS, '188027512345700')}'")
     assert ask(client, FIND_DOCUMENTS, [other, _APPROVED]).check == "vihf-patient"

@@ -186,6 +186,16 @@ def test_line_ends_without_carriage_return_are_refused(client: Client, pki: Path
     assert client.post("repository", kind, body.replace(b"\r\n", b"\n")).check == "mime-truncated"
 
 
+def test_too_many_parts_and_a_boundary_in_a_content_are_refused(client: Client, pki: Path) -> None:
+    kind, body = _package(pki)
+    boundary = kind.split('boundary="')[1].split('"')[0].encode()
+    end = b"--" + boundary + b"--\r\n"
+    extra = b"--" + boundary + b"\r\nContent-ID: <x>\r\n\r\n\r\n"
+    assert client.post("repository", kind, body.removesuffix(end) + 20 * extra + end).check == "mime-parts"
+    inside = body.replace(b"Content-Type: application/octet-stream", b"\r\n--" + boundary + b"x\r\n", 1)
+    assert client.post("repository", kind, inside).check == "mime-boundary"
+
+
 def test_publishing_without_multipart_is_refused(client: Client, pki: Path) -> None:
     sent = Publication(pki)
     assert client.call("repository", PUBLISH, sent.body(sent.parts())).check == "mtom-required"
@@ -244,6 +254,9 @@ TD02 = [
     ("td02-statusCode", swap('statusCode code="new"', 'statusCode code="old"')),
     ("td02-semanticsText", swap("Patient.id", "Patient.name")),
     ("td02-patient", swap('value root="1.2.250.1.213.1.4.10"', 'value root="1.2.3"')),
+    ("td02-its", swap("XML_1.0", "XML_2.0")),
+    ("td02-queryId", swap("<queryId root", "<queryIdentifier root")),
+    ("td02-id", swap('ITSVersion="XML_1.0"><id root=', 'ITSVersion="XML_1.0"><id other=')),
     ("td02-creationTime", swap('creationTime value="2', 'creationTime value="x2')),
 ]
 

@@ -52,10 +52,21 @@ def ask(client: Client, vihf: Vihf, *, edit: Edit = same) -> Reply:
         Vihf(edit=swap("Authentification_Mode", "Authentification_mode")),
         Vihf(edit=swap(">3.0<", ">4.0<")),
         Vihf(edit=swap("</saml2:Subject>", '</saml2:Subject><saml2:Conditions NotBefore="2020-01-01T00:00:00Z"/>')),
+        Vihf(inclusive="ds saml #default xsi"),
         air(),
         air(structure="1999999999"),
     ],
-    ids=["automate", "sha1", "physician", "other-spelling", "version-4", "conditions", "air", "air-other-structure"],
+    ids=[
+        "automate",
+        "sha1",
+        "physician",
+        "other-spelling",
+        "version-4",
+        "conditions",
+        "inclusive",
+        "air",
+        "air-other-structure",
+    ],
 )
 def test_a_right_assertion_is_accepted(client: Client, vihf: Vihf) -> None:
     reply = ask(client, vihf)
@@ -134,6 +145,8 @@ CONTENT = [
                              '<saml2:Conditions NotOnOrAfter="2020-01-01T00:00:00Z"/>')),
     ("vihf-conditions", swap("</saml2:Subject>", "</saml2:Subject>"
                              '<saml2:Conditions NotBefore="2120-01-01T00:00:00Z"/>')),
+    ("vihf-role", swap("<Role ", "<Function ")),
+    ("vihf-issue-instant", lambda t: re.sub(r'(IssueInstant=")....-..', r"\g<1>2026-13", t)),
     ("vihf-comment", swap("188027512345678", "188027512345678<!-- -->")),
     ("vihf-id", lambda text: re.sub(r' ID="_', ' ID="', text)),
 ]  # fmt: skip
@@ -226,6 +239,7 @@ TAMPERED = [
     ("vihf-c14n", lambda t: t.replace("2001/10/xml-exc-c14n#", "TR/2001/REC-xml-c14n-20010315", 1)),
     ("vihf-key-info", lambda t: re.sub(r"<ds:X509Certificate>.*</ds:X509Certificate>", "", t, flags=re.S)),
     ("vihf-key-info", lambda t: re.sub(r"<ds:X509Certificate>.{9}", "<ds:X509Certificate>", t, flags=re.S)),
+    ("vihf-signature-shape", swap("<ds:SignatureValue>", "<ds:SignatureValue/><ds:SignatureValue>")),
     ("vihf-signature-shape", lambda t: re.sub(r"(<ds:Reference .*</ds:Reference>)", r"\1\1", t, flags=re.S)),
 ]  # fmt: skip
 
