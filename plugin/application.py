@@ -222,6 +222,7 @@ class Application:
             health=self._wado_health,
             clock=self._clock,
             settings=self.config.wado,
+            retry_after_seconds=psc.retry_after_seconds,
         )
 
     def _wado_health(self) -> WadoHealth:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from lxml import etree
 
 from drimbox.cda_nodes import attribute, child, children, code, identifier, identifier_among, text
@@ -18,7 +20,8 @@ from drimbox.records import (
     Traits,
 )
 
-_TRAITS = ("birth_family", "birth_given", "birth_givens", "birth_date", "sex", "birth_place")
+INS_ARC: Final = "1.2.250.1.213.1.4."  # national identities, the older INS-C among them: never local ones
+_TRAITS: Final = ("birth_family", "birth_given", "birth_givens", "birth_date", "sex", "birth_place")
 
 
 def read_patient(root: etree._Element) -> tuple[Traits | None, tuple[str, ...]]:
@@ -37,7 +40,7 @@ def read_patient(root: etree._Element) -> tuple[Traits | None, tuple[str, ...]]:
     traits = Traits(
         ins="".join((ins[0].extension or "").split()),
         ins_oid=ins[0].root,
-        local_ids=tuple(dict.fromkeys(i for i in ids if i.root not in INS_OIDS)),
+        local_ids=tuple(dict.fromkeys(i for i in ids if not i.root.startswith(INS_ARC))),
         **_names(patient),
         birth_date=_date(patient),
         sex=attribute(child(patient, "administrativeGenderCode"), "code") if patient is not None else "",

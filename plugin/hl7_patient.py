@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
+from drimbox.cda_people import INS_ARC
 from drimbox.hl7_fields import Segment
 from drimbox.hl7_verdicts import refusal, warning
 from drimbox.records import INS_OIDS, Identifier, Traits
@@ -21,21 +22,21 @@ def read_pid(pid: Segment) -> Traits:
 
     `ins` is "" where PID-3 holds none.
     """
-    ins, ins_oid, local = "", "", []
+    numbers: list[Identifier] = []
+    local: list[Identifier] = []
     for n in pid.repetitions(3):
         number, oid, kind = pid.text(3, 1, repetition=n), pid.text(3, 4, 2, n), pid.text(3, 5, repetition=n)
-        if not number:
-            continue
-        if kind == "INS" or oid in INS_OIDS:
-            ins, ins_oid = (ins or "".join(number.split()), ins_oid or oid)
-        else:
+        if number and (kind == "INS" or oid in INS_OIDS):
+            numbers.append(Identifier(oid, "".join(number.split())))
+        elif number and not oid.startswith(INS_ARC):
             local.append(Identifier(oid or pid.text(3, 4, 1, n), number))
+    ins = next((i for i in numbers if i.root in INS_OIDS), numbers[0] if numbers else Identifier("", ""))
     birth = _repetition(pid, 5, 7, "L") or 1
     used = _repetition(pid, 5, 7, "D")
     place = _repetition(pid, 11, 7, "BDL")
     return Traits(
-        ins=ins,
-        ins_oid=ins_oid,
+        ins=ins.extension or "",
+        ins_oid=ins.root,
         birth_family=pid.text(5, 1, repetition=birth),
         birth_given=pid.text(5, 2, repetition=birth),
         birth_givens=pid.text(5, 3, repetition=birth) or pid.text(5, 2, repetition=birth),

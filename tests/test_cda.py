@@ -132,6 +132,7 @@ def test_names_are_taken_by_qualifier(name: str, family: str, given: str, givens
 @pytest.mark.parametrize("oid", ["8", "9", "10", "11"])
 def test_the_ins_is_taken_by_oid_never_by_position(oid: str) -> None:
     ids = f'<id root="1.9" extension="IPP"/><id root="1.2.250.1.213.1.4.{oid}" extension="{INS}"/><id root="1.8"/>'
+    ids += '<id root="1.2.250.1.213.1.4.2" extension="INS-C"/>'
     patient = read(ids=ids).patient
     assert patient is not None
     assert (patient.ins, patient.ins_oid) == (INS, f"1.2.250.1.213.1.4.{oid}")
@@ -272,6 +273,11 @@ def test_a_body_region_under_the_oid_of_ccam_is_a_region() -> None:
 def test_an_act_coded_in_ccam_alone_keeps_it() -> None:
     act = read(acts=study_act(code='<code code="LHQN001" codeSystem="1.2.250.1.215.300.1"/>')).acts[0]
     assert act.ccam == act.code == Code("LHQN001", "1.2.250.1.215.300.1")
+
+
+def test_an_unknown_code_under_the_oid_of_ccam_is_left_as_it_is() -> None:
+    act = read(acts=study_act(code='<code code="RM-X" codeSystem="1.2.250.1.213.2.5"/>')).acts[0]
+    assert (act.code, act.ccam, act.regions) == (Code("RM-X", "1.2.250.1.213.2.5"), None, ())
 
 
 def test_rm_is_read_as_mr() -> None:

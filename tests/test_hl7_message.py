@@ -307,6 +307,11 @@ REFUSED = {
     "another INS": (
         Message(ids=f"{_OTHER}^^^X&1.2.250.1.213.1.4.10&ISO^INS"), ("patient-mismatch", "AE", 207, "904"), "PID^1^3",
     ),
+    "two INS in the document": (
+        Message(document=Cda(ids=f'<id root="1.2.250.1.213.1.4.8" extension="{INS}"/>'
+                             '<id root="1.2.250.1.213.1.4.9" extension="1"/>').xml()),
+        ("patient-mismatch", "AE", 207, "904"), "OBX^1^5",
+    ),
     "another birth date": (Message(birth="19870916"), ("patient-mismatch", "AE", 207, "904"), "PID^1^7"),
     "IPC": (_without(Message(), "ZZZ").replace(b"MDM^T02^MDM_T02", b"OMI^O23").replace(b"|2.6|", b"|2.5.1|"),
             ("study-segment-missing", "AE", 100, ""), "IPC"),
@@ -430,6 +435,20 @@ def test_txa_is_compared_leniently(told: str) -> None:
     plain = told == "1.2.3"
     document = Cda(id='<id root="1.2.3"/>' if plain else '<id root="1.2.3" extension="A1"/>').xml()
     assert read(Message(document=document, document_id=told)).warnings == ()
+
+
+@pytest.mark.parametrize("told", ["A1^^1.2.4^ISO", "1.2.4", "A2^^1.2.3^ISO"])
+def test_another_document_in_txa_is_warned_of(told: str) -> None:
+    document = Cda(id='<id root="1.2.3" extension="A1"/>').xml()
+    assert read(Message(document=document, document_id=told)).warnings == ("txa-document-differs",)
+
+
+def test_the_ins_of_pid_is_taken_by_its_authority_and_older_numbers_are_not_local() -> None:
+    ids = f"1^^^X&1.2.3&ISO^INS~2^^^X&1.2.250.1.213.1.4.2&ISO^INS-C~{_SOME_PID}~IPP77^^^AUT&1.2.250.1.999.7.4&ISO^PI"
+    pid = read(Message(ids=ids)).pid
+    assert pid is not None
+    assert pid.ins == INS
+    assert pid.local_ids == (Identifier("1.2.250.1.999.7.4", "IPP77"),)
 
 
 def test_a_parent_named_by_txa_alone_is_kept() -> None:

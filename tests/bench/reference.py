@@ -27,7 +27,7 @@ http {{
   ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; ssl_session_tickets off;
   ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;
   proxy_http_version 1.1; proxy_set_header Connection "";
-  proxy_buffering on; proxy_buffers 32 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k;
+  proxy_buffering on; proxy_buffers 16 128k; proxy_buffer_size 128k; proxy_busy_buffers_size 1m;
   proxy_max_temp_file_size 0; proxy_read_timeout 300s;
   server {{
     listen 127.0.0.1:{port} ssl;
