@@ -7,6 +7,7 @@ The console (pages) comes on top of these.  Operators are Orthanc's own users.
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -15,10 +16,13 @@ from typing import Any
 import flask
 import sqlalchemy as sa
 
+from drimbox.errors import DrimboxError
 from drimbox.health import Health
 from drimbox.journal import Journal
 from drimbox.schema import reports, submissions
 from drimbox.store import Store
+
+log = logging.getLogger(__name__)
 
 LARGEST_PAGE = 1000
 
@@ -46,6 +50,11 @@ def authenticated(users: Mapping[str, str], authorization: Any) -> bool:
 def create_blueprint(deps: AdminDeps) -> flask.Blueprint:
     """Make the routes."""
     blueprint = flask.Blueprint("admin", __name__)
+
+    @blueprint.errorhandler(DrimboxError)
+    def failed(error: DrimboxError) -> Any:
+        log.error("operator's question: %s", error)
+        return flask.jsonify(reason=error.reason, message=error.public), error.status
 
     def operator(view: Callable[[], Any]) -> Callable[[], Any]:
         @wraps(view)

@@ -10,6 +10,7 @@ import functools
 import logging
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,11 +22,12 @@ import sqlalchemy as sa
 from drimbox import selftest, uids
 from drimbox.admin_api import AdminDeps
 from drimbox.admin_api import create_blueprint as admin_blueprint
-from drimbox.appliance import VIEWER_USER
+from drimbox.appliance import VIEWER_USER, write_private
 from drimbox.archive import Archive
 from drimbox.clock import Clock, iso
 from drimbox.config import DrimboxConfig
 from drimbox.dmp_client import Exchange, open_client
+from drimbox.errors import DrimboxError
 from drimbox.guard_archive import GuardArchive
 from drimbox.health import Check, Health
 from drimbox.http_server import FaceDispatcher, HttpServer, WsgiApp, read_secret
@@ -52,7 +54,7 @@ log = logging.getLogger(__name__)
 
 WHITELIST_SECONDS = 24 * 3600.0
 PURGE_SECONDS = 600.0
-STOP_SECONDS = 3.0
+STOP_SECONDS = 4.5  # Orthanc's own stop waits for ours
 
 
 class Port(Protocol):
@@ -118,26 +120,41 @@ class Application:
         self.worker = OutboxWorker(self.outbox, publisher, clock, config.outbox)
         self._mllp = self._listener() if config.mllp.enabled else None
         self._ticker = Ticker(self._jobs(), clock)
+        self._started: list[OutboxWorker | Ticker | HttpServer | MllpServer] = []
 
     def start(self) -> None:
-        """Open the doors: what was interrupted is taken up first."""
+        """Open the doors: what was interrupted is taken up first.
+
+        Raises `ConfigurationError` where a door cannot open; none stays open then.
+        """
         self.whitelist.load()
-        self.worker.start()
-        self._ticker.start()
-        self._http.start()
-        if self._mllp is not None:
-            self._mllp.start()
+        try:
+            for part in self._parts():
+                part.start()
+                self._started.append(part)
+        except BaseException:
+            self.stop()
+            raise
         log.info("DRIMbox open")
 
     def stop(self) -> None:
-        """Close the doors, then end the workers."""
-        if self._mllp is not None:
-            self._mllp.stop()
-        self._http.stop()
-        self._ticker.stop(1.0)
-        self.worker.stop(STOP_SECONDS)
+        """Close the doors, then end the workers: what was started, no more, in 5 s."""
+        deadline = time.monotonic() + STOP_SECONDS
+        for part in self._started:
+            if isinstance(part, OutboxWorker | Ticker):
+                part.stop(0)  # told first: they finish while the doors close
+        while self._started:
+            part = self._started.pop()
+            if isinstance(part, OutboxWorker | Ticker):
+                part.stop(max(0.1, deadline - time.monotonic()))
+            else:
+                part.stop()
         self.store.close()
         log.info("DRIMbox closed")
+
+    def _parts(self) -> list[OutboxWorker | Ticker | HttpServer | MllpServer]:
+        """What runs, in the order of its start."""
+        return [self.worker, self._ticker, self._http, *([self._mllp] if self._mllp is not None else [])]
 
     def _whitelist(self) -> WhitelistKeeper:
         settings = self.config.whitelist
@@ -154,6 +171,7 @@ class Application:
             self.config.messages,
             lambda: secrets.token_hex(10).upper(),
             self.worker.wake,
+            self._step,
         )
         return MllpServer(self.config.mllp, intake.handle, intake.refuse, log)
 
@@ -239,7 +257,10 @@ class Application:
         return ""
 
     def _orthanc_version(self) -> str:
-        return str(self._port.get_json("/system")["Version"])
+        try:
+            return str(self._port.get_json("/system")["Version"])
+        except DrimboxError:  # the check of the PACS tells it
+            return "inconnue"
 
     def _jobs(self) -> list[Job]:
         jobs = [Job("whitelist", WHITELIST_SECONDS, self.whitelist.refresh), Job("whitelist-first", 60, self._insist)]
@@ -266,5 +287,5 @@ def _node_name(folder: Path) -> str:
     """Name of this node, drawn once and kept with its data: after a crash it knows its own leases again."""
     path = folder / "node"
     if not path.exists():
-        path.write_text(f"{socket.gethostname()[:40]}-{secrets.token_hex(6)}")
+        write_private(path, f"{socket.gethostname()[:40]}-{secrets.token_hex(6)}\n")
     return path.read_text().strip()

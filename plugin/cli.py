@@ -69,7 +69,7 @@ def _read(path: Path) -> bytes:
     with open(path, "rb") as handle:
         data = handle.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
-        raise DrimboxError("file too large", public=f"{path} dépasse {LARGEST_FILE // 2**20} Mio.")
+        raise ValueError(f"{path} dépasse {LARGEST_FILE // 2**20} Mio.")
     return data
 
 

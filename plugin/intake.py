@@ -11,6 +11,8 @@ import hashlib
 import logging
 from collections.abc import Callable
 
+import sqlalchemy as sa
+
 from drimbox.clock import Clock
 from drimbox.config import MessagesSection
 from drimbox.errors import MessageError, StoreError
@@ -24,6 +26,9 @@ from drimbox.report_store import Received, ReportStore
 from drimbox.store import Store
 
 log = logging.getLogger(__name__)
+
+# the places where a process may die, in their order; see tests/test_crash.py
+STEPS = ("before-commit", "after-commit")
 
 LATER = "Message reconnu et conservé : cette version ne traite pas encore les mises à jour."
 
@@ -41,7 +46,9 @@ class Intake:
         settings: MessagesSection,
         new_control_id: Callable[[], str],
         wake: Callable[[], None],
+        step: Callable[[str], None] = lambda _name: None,
     ) -> None:
+        """`step` is told each of STEPS."""
         self._store = store
         self._reports = reports
         self._outbox = outbox
@@ -50,6 +57,7 @@ class Intake:
         self._settings = settings
         self._new_control_id = new_control_id
         self._wake = wake
+        self._step = step
 
     def handle(self, raw: bytes, origin: str) -> bytes:
         """Take one message; give its acknowledgement.
@@ -59,17 +67,19 @@ class Intake:
         header = peek_header(raw)
         received = self._received(header, raw, origin)
         try:
-            known = self._reports.accepted(received.sender, received.control_id, received.digest)
+            known = self._reports.accepted(received)
+            if known is None:
+                message = read_message(raw, self._settings)
+                answer = acknowledge(header, received.at, self._new_control_id())
+                known = self._keep(received, message, answer)
             if known is not None:
                 self._again(known[0])
                 return known[1]
-            message = read_message(raw, self._settings)
-            answer = acknowledge(header, received.at, self._new_control_id())
-            self._keep(received, message, answer)
         except StoreError as error:
             log.error("message %s cannot be stored: %s", received.digest[:12], error)
             raise MessageError("cannot be stored now, send it again later", ack="AR", code=207,
                                application_code="906", reason="store-unavailable") from error  # fmt: skip
+        self._step("after-commit")
         self._wake()
         return answer
 
@@ -92,7 +102,7 @@ class Intake:
                 self._journal.add(
                     connection,
                     "message-refused",
-                    f"Message HL7 refusé ({error.ack}, code {error.code}) : {error.reason}.",
+                    f"Message HL7 refusé ({error.ack}, code {error.code}). {error.public}",
                     severity="warning",
                     report_id=key,
                     reason=error.reason,
@@ -124,49 +134,65 @@ class Intake:
             at=self._clock.now(),
         )
 
-    def _keep(self, received: Received, message: ReportMessage | StudyUpdate, answer: bytes) -> None:
+    def _keep(
+        self, received: Received, message: ReportMessage | StudyUpdate, answer: bytes
+    ) -> tuple[str, bytes] | None:
+        """Store a message and what it causes; where another connection was faster, give what that one stored."""
         with self._store.write() as connection:
+            known = self._reports.accepted(received, connection)
+            if known is not None:
+                return known
             if isinstance(message, StudyUpdate):
                 key = self._reports.add(connection, received, acknowledgement=answer, state="accepted", action="update")
                 self._journal.add(connection, "study-update", LATER, severity="warning", report_id=key, reason="held")
-                return
-            report = message.report
-            key = self._reports.add(
-                connection,
-                received,
-                acknowledgement=answer,
-                state="accepted",
-                action=message.action.value,
-                document_id=report.id.joined(),
-                replaces_id=report.replaces.joined() if report.replaces else "",
-            )
-            studies = report.study_uids()
+            else:
+                self._keep_report(connection, received, message, answer)
+            self._step("before-commit")
+        return None
+
+    def _keep_report(
+        self, connection: sa.Connection, received: Received, message: ReportMessage, answer: bytes
+    ) -> None:
+        report = message.report
+        key = self._reports.add(
+            connection,
+            received,
+            acknowledgement=answer,
+            state="accepted",
+            action=message.action.value,
+            document_id=report.id.joined(),
+            replaces_id=report.replaces.joined() if report.replaces else "",
+        )
+        studies = report.study_uids()
+        self._journal.add(
+            connection,
+            "report-received",
+            f"Compte rendu reçu ({message.message_type}) : {len(studies)} examen(s).",
+            report_id=key,
+            study_uid=studies[0] if studies else "",
+            reason=message.action.value,
+        )
+        if not studies:
             self._journal.add(
                 connection,
-                "report-received",
-                f"Compte rendu reçu ({message.message_type}) : {len(studies)} examen(s).",
+                "report-without-study",
+                "Le compte rendu ne désigne aucun examen (StudyInstanceUID absent) : rien à publier.",
+                severity="warning",
                 report_id=key,
-                study_uid=studies[0] if studies else "",
-                reason=message.action.value,
+                reason="no-study",
             )
-            if not studies:
-                self._journal.add(
-                    connection,
-                    "report-without-study",
-                    "Le compte rendu ne désigne aucun examen (StudyInstanceUID absent) : rien à publier.",
-                    severity="warning",
-                    report_id=key,
-                    reason="no-study",
-                )
-            for study_uid in studies:
-                later = message.action is not Action.CREATE
-                self._outbox.add(
-                    connection,
-                    study_uid=study_uid,
-                    action=message.action,
-                    report_id=key,
-                    now=received.at,
-                    state=State.HELD if later else State.PENDING,
-                    reason="held" if later else "",
-                    public=LATER if later else "",
-                )
+        later = message.action is not Action.CREATE
+        if later:
+            self._journal.add(connection, "report-held", LATER, severity="warning", report_id=key,
+                              study_uid=studies[0] if studies else "", reason="held")  # fmt: skip
+        for study_uid in studies:
+            self._outbox.add(
+                connection,
+                study_uid=study_uid,
+                action=message.action,
+                report_id=key,
+                now=received.at,
+                state=State.HELD if later else State.PENDING,
+                reason="held" if later else "",
+                public=LATER if later else "",
+            )

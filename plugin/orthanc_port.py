@@ -107,10 +107,15 @@ class OrthancLogHandler(logging.Handler):
     """Sends our log lines to Orthanc's log, at its levels."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+        """Write one line; one that cannot be written harms nobody."""
         write: Callable[[str], None] = orthanc.LogInfo
         if record.levelno >= logging.ERROR:
             write = orthanc.LogError
         elif record.levelno >= logging.WARNING:
             write = orthanc.LogWarning
-        write(f"drimbox.{record.name.removeprefix('drimbox.')}: {self.format(record)}")
+        try:
+            text = f"drimbox.{record.name.removeprefix('drimbox.')}: {self.format(record)}"
+            # Orthanc takes UTF-8 without NUL
+            write(text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0"))
+        except Exception:  # noqa: BLE001 (as every logging handler: the line is lost, its caller goes on)
+            self.handleError(record)

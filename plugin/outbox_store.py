@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -119,20 +120,24 @@ class OutboxStore:
             submission=found["submission"],
         )
 
-    def attach(self, connection: sa.Connection, row: Row, kos_uid: str, submission: str) -> None:
-        """Keep what was drawn for this row, before anything leaves."""
-        self._update(connection, row, kos_uid=kos_uid, submission=submission)
+    def attach(self, connection: sa.Connection, row: Row, kos_uid: str, submission: str) -> bool:
+        """Keep what was drawn for this row, before anything leaves; False where the row is no longer ours."""
+        return self._update(connection, row, kos_uid=kos_uid, submission=submission)
 
-    def mark_sending(self, row: Row) -> None:
-        """From here a request may have left: after a crash, ask before sending again."""
+    def mark_sending(self, row: Row, now: datetime | None = None, seconds: float = 0) -> bool:
+        """From here a request may have left: after a crash, ask before sending again.
+
+        With `now` the lease begins anew, for `seconds`.  False where the row is no longer ours: nothing may leave.
+        """
+        renewed = {} if now is None else {"lease_until": iso(now + timedelta(seconds=seconds))}
         with self._store.write() as connection:
-            self._update(connection, row, sending=True)
+            return self._update(connection, row, sending=True, **renewed)
 
     def finish(
         self, connection: sa.Connection, row: Row, event: Event, now: datetime, *, reason: str = "", public: str = ""
-    ) -> None:
-        """End the row within the caller's transaction."""
-        self._update(
+    ) -> bool:
+        """End the row within the caller's transaction; False where it is no longer ours: the caller rolls back."""
+        return self._update(
             connection,
             row,
             state=advance(State.LEASED, event).value,
@@ -145,41 +150,64 @@ class OutboxStore:
             public=public,
         )
 
-    def fail(self, connection: sa.Connection, row: Row, failure: Failure, due: datetime) -> State:
-        """Record a failed attempt within the caller's transaction; gives the new state."""
+    def fail(
+        self, connection: sa.Connection, row: Row, failure: Failure, due: datetime, *, answered: bool = True
+    ) -> State | None:
+        """Record a failed attempt within the caller's transaction; gives the new state.
+
+        `answered` says that the failure is the answer to what was sent: then only an unknown outcome leaves a
+        doubt that a later attempt has to clear; otherwise a doubt stays as it was.  None where the row is no
+        longer ours: the caller rolls back.
+        """
         state = advance(State.LEASED, failure.event)
-        self._update(
+        doubt = {"sending": failure.event is Event.UNKNOWN} if answered else {}
+        mine = self._update(
             connection,
             row,
             state=state.value,
             due_at=iso(due),
             lease_owner="",
             lease_until="",
-            # only a lost answer leaves a doubt that a later attempt has to clear
-            sending=failure.event is Event.UNKNOWN,
             reason=failure.reason,
             detail=failure.detail[:4000],
             public=failure.public,
+            **doubt,
         )
-        return state
+        return state if mine else None
 
-    def _update(self, connection: sa.Connection, row: Row, **values: object) -> None:
-        # a worker that lost its lease writes nothing: somebody else has the row
-        connection.execute(
+    def _update(self, connection: sa.Connection, row: Row, **values: object) -> bool:
+        # a worker that lost its lease writes nothing, even where this very node has taken the row up again
+        done = connection.execute(
             sa.update(submissions)
-            .where(submissions.c.id == row.id, submissions.c.lease_owner == self.owner)
+            .where(
+                submissions.c.id == row.id,
+                submissions.c.state == State.LEASED,
+                submissions.c.lease_owner == self.owner,
+                submissions.c.attempts == row.attempts,
+            )
             .values(**values)
         )
+        return done.rowcount == 1
 
     def revive(self, report_id: str, now: datetime) -> int:
-        """Try again what died of a report: its sender sends it once more."""
+        """Try again what failed of a report: its sender sends it once more."""
+        return self._retry(submissions.c.report_id == report_id, (State.DEAD, State.BLOCKED), now)
+
+    def unblock(self, now: datetime) -> int:
+        """Try again what the configuration blocked: it is read at start, so a start may have corrected it."""
+        return self._retry(sa.true(), (State.BLOCKED,), now)
+
+    def _retry(self, which: sa.ColumnElement[bool], states: Iterable[State], now: datetime) -> int:
+        count = 0
         with self._store.write() as connection:
-            done = connection.execute(
-                sa.update(submissions)
-                .where(submissions.c.report_id == report_id, submissions.c.state == State.DEAD)
-                .values(state=advance(State.DEAD, Event.RETRY).value, due_at=iso(now))
-            )
-        return done.rowcount
+            for state in states:
+                done = connection.execute(
+                    sa.update(submissions)
+                    .where(which, submissions.c.state == state)
+                    .values(state=advance(state, Event.RETRY).value, due_at=iso(now))
+                )
+                count += done.rowcount
+        return count
 
     def counts(self) -> dict[str, int]:
         """Rows by state."""

@@ -11,15 +11,23 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from drimbox import evidence, kos, kos_writer, outbox, xds
 from drimbox.archive import Archive
 from drimbox.clock import Clock
 from drimbox.config import DrimboxConfig
-from drimbox.errors import ConfigurationError, DocumentError, DrimboxError
+from drimbox.errors import (
+    ConfigurationError,
+    DocumentError,
+    DrimboxError,
+    OutcomeUnknown,
+    ServiceRefused,
+    ServiceUnavailable,
+)
 from drimbox.hl7_message import read_message
+from drimbox.hl7_verdicts import warning_text
 from drimbox.journal import Journal
 from drimbox.outbox import Event
 from drimbox.outbox_store import OutboxStore, Row
@@ -28,6 +36,22 @@ from drimbox.report_store import ReportStore
 from drimbox.store import Store
 
 log = logging.getLogger(__name__)
+
+# the places where a process may die, in their order; see tests/test_crash.py
+STEPS = ("study-lookup", "kos-stored", "before-send", "after-send", "published")
+
+MISMATCHES = {
+    kos.ACCESSION_MISMATCH: "Le numéro d'accession des images n'est pas celui du compte rendu.",
+    kos.PATIENT_ID_MISMATCH: "L'identifiant du patient dans les images n'est pas celui du compte rendu.",
+}
+
+
+class LeaseLost(DrimboxError):
+    """Another worker has the row: whatever this one was about to write is rolled back."""
+
+    reason = "lease-lost"
+    status = 409
+    public = "Cet envoi a été repris par un autre processus."
 
 
 class Dmp(Protocol):
@@ -57,7 +81,7 @@ class PublisherDeps:
     new_uid: Callable[[], str]
     dmp: Dmp | None
     keep_exchange: Callable[[int, Any], None]
-    step: Callable[[str], None] = lambda _name: None  # crash points, named
+    step: Callable[[str], None] = lambda _name: None  # told each of STEPS
 
 
 class Publisher:
@@ -67,9 +91,20 @@ class Publisher:
         self._d = deps
 
     def process(self, row: Row) -> None:
-        """Do what the row asks; its outcome is stored, whatever happens."""
+        """Do what the row asks; its outcome is stored whatever happens, unless another worker has the row by then.
+
+        Raises `StoreError` where not even a failure can be stored: the lease then ends by itself.
+        """
+        try:
+            self._attempt(row)
+        except LeaseLost:
+            log.warning("row %d: its lease was lost; this worker writes nothing", row.id)
+
+    def _attempt(self, row: Row) -> None:
         try:
             self._process(row)
+        except LeaseLost:
+            raise
         except DrimboxError as error:
             self._failed(row, error)
         except Exception as error:  # worker edge: a defect sets this row aside, not the line
@@ -126,7 +161,7 @@ class Publisher:
             )
             text = xds.submission_to_json(submission)
             d.archive.add(connection, manifest, data, row.report_id)
-            d.outbox.attach(connection, row, ids.kos_sop_instance_uid, text)
+            _still_ours(d.outbox.attach(connection, row, ids.kos_sop_instance_uid, text))
             d.journal.add(
                 connection,
                 "kos-built",
@@ -138,15 +173,14 @@ class Publisher:
                 d.journal.add(
                     connection,
                     "report-warning",
-                    f"À vérifier : {warning}",
+                    f"À vérifier : {MISMATCHES.get(warning) or warning_text(warning)}",
                     severity="warning",
                     study_uid=row.study_uid,
                     report_id=row.report_id,
                     reason=warning.split(":")[0][:64],
                 )
         d.step("kos-stored")
-        return Row(row.id, row.study_uid, row.action, row.attempts, row.sending, row.created_at, row.report_id,
-                   ids.kos_sop_instance_uid, text)  # fmt: skip
+        return replace(row, kos_uid=ids.kos_sop_instance_uid, submission=text)
 
     def _send(self, row: Row) -> None:
         d = self._d
@@ -159,9 +193,14 @@ class Publisher:
             # the answer to an earlier attempt was lost: the DMP has it
             self._published(row)
             return
-        d.outbox.mark_sending(row)
+        data = d.archive.data(row.kos_uid)
+        _still_ours(d.outbox.mark_sending(row, d.clock.now(), d.config.outbox.lease_seconds))
         d.step("before-send")
-        exchange = d.dmp.publish(submission, d.archive.data(row.kos_uid))
+        try:
+            exchange = d.dmp.publish(submission, data)
+        except (ServiceUnavailable, ServiceRefused, OutcomeUnknown) as error:
+            self._failed(row, error, answered=True)
+            return
         d.step("after-send")
         d.keep_exchange(row.id, exchange)
         self._published(row)
@@ -169,7 +208,7 @@ class Publisher:
     def _published(self, row: Row) -> None:
         d = self._d
         with d.store.write() as connection:
-            d.outbox.finish(connection, row, Event.SUCCESS, d.clock.now())
+            _still_ours(d.outbox.finish(connection, row, Event.SUCCESS, d.clock.now()))
             d.archive.publish(connection, str(row.kos_uid))
             d.journal.add(connection, "kos-published", "KOS publié dans le DMP.", study_uid=row.study_uid,
                           report_id=row.report_id, reason=row.action.value)  # fmt: skip
@@ -179,11 +218,13 @@ class Publisher:
     def _nothing_to_do(self, row: Row, reason: str, public: str) -> None:
         d = self._d
         with d.store.write() as connection:
-            d.outbox.finish(connection, row, Event.NOTHING_TO_DO, d.clock.now(), reason=reason, public=public)
+            now = d.clock.now()
+            _still_ours(d.outbox.finish(connection, row, Event.NOTHING_TO_DO, now, reason=reason, public=public))
             d.journal.add(connection, "not-published", public, severity="warning", study_uid=row.study_uid,
                           report_id=row.report_id, reason=reason)  # fmt: skip
 
-    def _failed(self, row: Row, error: DrimboxError) -> None:
+    def _failed(self, row: Row, error: DrimboxError, *, answered: bool = False) -> None:
+        """Store a failed attempt; `answered` where the error is the DMP's answer to what was sent."""
         d = self._d
         now = d.clock.now()
         failure = outbox.classify(error, study_awaited=outbox.study_still_awaited(row.created_at, now, d.config.outbox))
@@ -192,7 +233,9 @@ class Publisher:
         if exchange is not None:
             d.keep_exchange(row.id, exchange)
         with d.store.write() as connection:
-            state = d.outbox.fail(connection, row, failure, due)
+            state = d.outbox.fail(connection, row, failure, due, answered=answered)
+            if state is None:
+                raise LeaseLost
             d.journal.add(
                 connection,
                 f"publication-{state.value}",
@@ -203,6 +246,12 @@ class Publisher:
                 reason=failure.reason,
             )
         log.warning("study %s: %s (%s), now %s", row.study_uid, failure.reason, failure.detail, state.value)
+
+
+def _still_ours(written: bool) -> None:
+    """Roll the transaction around back where another worker has the row."""
+    if not written:
+        raise LeaseLost
 
 
 def _reason_not_to_publish(message: ReportMessage) -> tuple[str, str] | None:

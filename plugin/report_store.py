@@ -45,16 +45,22 @@ class ReportStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def accepted(self, sender: str, control_id: str, digest: str) -> tuple[str, bytes] | None:
-        """Give id and acknowledgement of this very message, if it was accepted before."""
+    def accepted(self, received: Received, connection: sa.Connection | None = None) -> tuple[str, bytes] | None:
+        """Give id and acknowledgement of this very message, if it was accepted before.
+
+        `connection` is the caller's transaction; without it the question has its own.
+        """
         query = sa.select(reports.c.id, reports.c.acknowledgement).where(
-            reports.c.sender == sender,
-            reports.c.control_id == control_id,
-            reports.c.digest == digest,
+            reports.c.sender == received.sender[:255],
+            reports.c.control_id == received.control_id[:255],
+            reports.c.digest == received.digest,
             reports.c.state == "accepted",
         )
-        with self._store.read() as connection:
+        if connection is not None:
             found = connection.execute(query).first()
+        else:
+            with self._store.read() as own:
+                found = own.execute(query).first()
         return None if found is None else (str(found.id), bytes(found.acknowledgement))
 
     def add(

@@ -37,9 +37,10 @@ def versions() -> dict[str, str]:
 
 def problems() -> list[str]:
     """What does not work, one sentence each, with the remedy."""
+    found = versions()
     out = [f"library {name} is absent: see docker/packages.txt and requirements/runtime.txt"
-           for name, version in versions().items() if version == "absent"]  # fmt: skip
-    if importlib.metadata.version("pydicom").split(".")[0] != "3":
+           for name, version in found.items() if version == "absent"]  # fmt: skip
+    if found["pydicom"] != "absent" and found["pydicom"].split(".")[0] != "3":
         out.append("pydicom 3 is needed; an older one comes first on sys.path: set DRIMBOX_VENV")
     try:
         import xmlsec

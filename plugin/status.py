@@ -24,10 +24,10 @@ def collect(state: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(layout.status.read_text())
     except (OSError, ValueError):
-        return {"ready": False, "reason": f"no appliance was started with --state {state}"}
+        return {"ready": False, "reason": f"aucune appliance n'a été démarrée avec --state {state}"}
     if facts.get("ready") and not _alive(layout):
         facts["ready"] = False
-        facts["reason"] = "the supervisor has died"
+        facts["reason"] = "son superviseur est mort"
     facts["health"] = _health(facts) if facts.get("ready") else {}
     facts["versions"] = {"drimbox": __version__, **facts["health"].pop("versions", {})}
     return facts

@@ -34,7 +34,10 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """Open and migrate.  Raises `StoreError` where the database is unreachable or from a newer version."""
-        self.engine = sa.create_engine(url, pool_size=16, max_overflow=32)
+        try:
+            self.engine = sa.create_engine(url, pool_size=16, max_overflow=32)
+        except (SQLAlchemyError, ImportError, TypeError, ValueError):  # its text may hold a password
+            raise StoreError("DrimBox.StoreUrl is no address of a database that this platform knows") from None
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _sqlite_connect)
@@ -73,6 +76,8 @@ class Store:
             if isinstance(error, sa.exc.IntegrityError):
                 raise
             raise StoreError(f"the database refuses to write: {error.orig}") from error
+        except sa.exc.TimeoutError as error:  # every connection is in use
+            raise StoreError("the database has no connection left") from error
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -82,6 +87,8 @@ class Store:
                 yield connection
         except DBAPIError as error:
             raise StoreError(f"the database cannot be read: {error.orig}") from error
+        except sa.exc.TimeoutError as error:
+            raise StoreError("the database has no connection left") from error
 
     def close(self) -> None:
         """Give back every connection."""

@@ -29,7 +29,9 @@ from drimbox.site import read_site
 FASTEST_RESTART_SECONDS = 1.0
 SLOWEST_RESTART_SECONDS = 60.0
 STABLE_SECONDS = 60.0
+START_SECONDS = 60.0
 STOP_SECONDS = 8.0
+CANNOT_RUN = 127  # as a shell says it
 LARGEST_LOG_BYTES = 16 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 
@@ -90,11 +92,12 @@ class Supervisor:
             signal.signal(name, self._on_signal)
         for child in self._children:
             if not self._start_in_turn(child):
-                self._write(failed=child.name)
                 self._stop_all()
-                return 1
+                asked = self._asked_to_stop()
+                self._write(stopped=asked, failed="" if asked else child.name)
+                return 0 if asked else 1
         self._ready = True
-        while not self._stopping and not self._layout.stop.exists():
+        while not self._asked_to_stop():
             self._watch()
             self._write()
             time.sleep(0.2)
@@ -103,16 +106,20 @@ class Supervisor:
         self._write(stopped=True)
         return 0
 
+    def _asked_to_stop(self) -> bool:
+        return self._stopping or self._layout.stop.exists()
+
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._stopping = True
 
     def _start_in_turn(self, child: Child) -> bool:
         """Start one child and wait until it answers; False where it ended or never did."""
         self._start(child)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not self._stopping and not self._layout.stop.exists():
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and not self._asked_to_stop():
             self._write()
-            assert child.process is not None  # noqa: S101 (just started)
+            if child.process is None:
+                return False
             if child.process.poll() is not None:
                 child.last_exit = child.process.returncode
                 return False
@@ -125,16 +132,21 @@ class Supervisor:
         path = self._layout.log / f"{child.name}.log"
         if path.exists() and path.stat().st_size > LARGEST_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
-        with path.open("ab") as log:
-            child.process = subprocess.Popen(
-                list(child.argv),
-                env={**os.environ, **child.env},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_die_with_parent,
-            )
         child.started = time.monotonic()
+        with path.open("ab") as log:
+            try:
+                child.process = subprocess.Popen(
+                    list(child.argv),
+                    env={**os.environ, **child.env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=_die_with_parent,
+                )
+            except OSError as error:  # no such program, no more processes: as one that ended at once
+                log.write(f"{child.argv[0]}: {error.strerror}\n".encode())
+                child.process, child.last_exit = None, CANNOT_RUN
+                child.restart_at = child.started + SLOWEST_RESTART_SECONDS
 
     def _watch(self) -> None:
         now = time.monotonic()
@@ -143,7 +155,8 @@ class Supervisor:
                 child.last_exit = child.process.returncode
                 child.process = None
                 quick = now - child.started < STABLE_SECONDS
-                wait = min(FASTEST_RESTART_SECONDS * 2 ** (child.restarts if quick else 0), SLOWEST_RESTART_SECONDS)
+                doublings = min(child.restarts, 16) if quick else 0
+                wait = min(FASTEST_RESTART_SECONDS * 2**doublings, SLOWEST_RESTART_SECONDS)
                 child.restart_at = now + wait
                 print(f"{child.name} ended with {child.last_exit}; again in {wait:.0f} s", file=sys.stderr, flush=True)
             if child.process is None and now >= child.restart_at:

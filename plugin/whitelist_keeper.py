@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
 import sqlalchemy as sa
 from cryptography import x509
+from urllib3.exceptions import HTTPError
+from urllib3.response import HTTPResponse
 
 from drimbox.clock import Clock, iso
 from drimbox.config import WhitelistSection
@@ -23,6 +26,10 @@ from drimbox.whitelist import Whitelist, verify_whitelist
 log = logging.getLogger(__name__)
 
 Fetch = Callable[[], bytes]
+
+WAIT_SECONDS = 20.0  # for the connection, and for each piece
+WHOLE_SECONDS = 60.0  # for all of it
+_PIECE = 64 * 1024
 
 
 def load_trust(settings: WhitelistSection) -> Sequence[x509.Certificate]:
@@ -44,17 +51,31 @@ def http_fetch(settings: WhitelistSection) -> Fetch:
             session.trust_env = False
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
             try:
-                with session.get(settings.url, verify=verify, timeout=20, stream=True, allow_redirects=False) as answer:
+                # as it is: a compressed answer has no bound that could be known before it is unpacked
+                with session.get(settings.url, verify=verify, timeout=WAIT_SECONDS, stream=True, allow_redirects=False,
+                                 headers={"Accept-Encoding": "identity"}) as answer:  # fmt: skip
                     if answer.status_code != 200:
                         raise ServiceUnavailable(f"the publisher answered {answer.status_code}")
-                    data = answer.raw.read(settings.maximum_bytes + 1, decode_content=True)
-            except requests.RequestException as error:
+                    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+                        raise ServiceUnavailable("the publisher compresses what was asked as it is")
+                    return _read(answer.raw, settings.maximum_bytes)
+            except (requests.RequestException, HTTPError, OSError) as error:
                 raise ServiceUnavailable(f"the publisher does not answer: {type(error).__name__}") from error
-        if len(data) > settings.maximum_bytes:
-            raise ServiceUnavailable("the list is larger than Whitelist.MaximumBytes")
-        return bytes(data)
 
     return fetch
+
+
+def _read(body: HTTPResponse, maximum_bytes: int) -> bytes:
+    """Read a whole body, piece by piece as they come: a slow publisher must not hold the thread for ever."""
+    limit = time.monotonic() + WHOLE_SECONDS
+    data = bytearray()
+    while piece := body.read1(_PIECE):
+        data += piece
+        if len(data) > maximum_bytes:
+            raise ServiceUnavailable("the list is larger than Whitelist.MaximumBytes")
+        if time.monotonic() > limit:
+            raise ServiceUnavailable(f"the list does not come within {WHOLE_SECONDS:.0f} s")
+    return bytes(data)
 
 
 class WhitelistKeeper:
@@ -89,7 +110,7 @@ class WhitelistKeeper:
         if data is None:
             return
         try:
-            self._take(bytes(data))
+            self._take(self._verified(bytes(data)), bytes(data))
         except WhitelistError as error:
             log.warning("the stored whitelist does not verify any more: %s", error.reason)
 
@@ -102,20 +123,23 @@ class WhitelistKeeper:
             if data == self._data:
                 self._told = ""
                 return
-            self._take(data)
+            verified = self._verified(data)
         except (ServiceUnavailable, WhitelistError) as error:
-            self._tell(error.reason, f"Liste blanche : {error.public} ({error.reason})")
             log.warning("whitelist not replaced: %s (%s)", error.reason, error)
+            self._tell(error.reason, f"Liste blanche : {error.public} ({error.reason})")
             return
+        # kept before it is in force: a restart must not go back to an older one
         with self._store.write() as connection:
             connection.execute(sa.insert(whitelists).values(fetched_at=iso(self._clock.now()), etag="", data=data))
-            current = self._current
-            count = len(current.peers) if current else 0
+            count = len(verified.peers)
             self._journal.add(connection, "whitelist", f"Liste blanche vérifiée : {count} DRIMbox.", reason="replaced")
+        self._take(verified, data)
         self._told = ""
 
-    def _take(self, data: bytes) -> None:
-        verified = verify_whitelist(data, self._trust, self._settings, self._clock.now())
+    def _verified(self, data: bytes) -> Whitelist:
+        return verify_whitelist(data, self._trust, self._settings, self._clock.now())
+
+    def _take(self, verified: Whitelist, data: bytes) -> None:
         with self._lock:
             self._current, self._data = verified, data
 

@@ -29,10 +29,13 @@ class OutboxWorker:
         self._thread = threading.Thread(target=self._run, name="drimbox-outbox", daemon=True)
 
     def start(self) -> None:
-        """Give back what this node held before, then work."""
+        """Give back what this node held before, try again what the configuration blocked, then work."""
         released = self._outbox.release_own()
         if released:
             log.warning("%d submission(s) taken up again after an interruption", released)
+        unblocked = self._outbox.unblock(self._clock.now())
+        if unblocked:
+            log.warning("%d blocked submission(s) tried again after a start", unblocked)
         self._thread.start()
 
     def wake(self) -> None:

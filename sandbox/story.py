@@ -72,7 +72,7 @@ WORDS: Mapping[str, Words] = {
 
 
 def report_of(exam: ExamFiles, *, number: int | None = None, viewer_root: str = "https://vi.drimbox.example") -> Report:
-    """The report of an exam; without `number` its identifiers are drawn, so that a demonstration can be played again."""
+    """The report of an exam; without `number` its identifiers are drawn: a demonstration can be played again."""
     number = number if number is not None else secrets.randbelow(10**15)
     words = WORDS[exam.modality]
     act = Act(

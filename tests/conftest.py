@@ -8,6 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+# The checkout is read-only for the user that runs the tests: what Hypothesis remembers goes elsewhere.
+set_hypothesis_home_dir(Path(os.environ.get("DRIMBOX_TEST_STATE", "/tmp/drimbox-tests")) / "hypothesis")
+# A busy machine makes examples slow, not wrong.
+settings.register_profile("drimbox", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("drimbox")
+
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,14 @@ HEAD = """# Configuration
 
 Generated from `plugin/config.py` (`DRIMBOX_UPDATE_DOCS=1 ./drimbox test tests/test_docs.py` rewrites it).
 
-The section `"DrimBox"` of Orthanc's configuration. In the public images each key is also a variable: `DrimBox.Mllp.Port`
-is `ORTHANC__DRIM_BOX__MLLP__PORT`. A key that is unknown, of a wrong type or that contradicts another refuses the start with a
-sentence that names it. Durations are in the unit of the key's name; paths are absolute.
+The section `"DrimBox"` of Orthanc's configuration. In the public images each key is also a variable:
+`DrimBox.Mllp.Port` is `ORTHANC__DRIM_BOX__MLLP__PORT`. A key that is unknown, of a wrong type or that contradicts
+another refuses the start with a sentence that names it. Durations are in the unit of the key's name; paths are
+absolute.
 
-The appliance takes a *site file* (`./drimbox up --site FILE`) with four keys: `Orthanc` (any key of Orthanc, laid over
-`orthanc-config/appliance/orthanc.json`), `Faces` (below), `DrimBox` (this section), `Authorities` (PEM of the authorities of the
-faces, told by `status`).
+The appliance takes a *site file* (`./drimbox up --site FILE`) with four keys: `Orthanc` (any key of Orthanc, laid
+over `orthanc-config/appliance/orthanc.json`), `Faces` (below), `DrimBox` (this section), `Authorities` (PEM of the
+authorities of the faces, told by `status`).
 """
 
 
