@@ -16,7 +16,9 @@ _OID: Final = re.compile(r"[0-2](\.[0-9]+)+")
 
 def read_sender(fields: Fields, number: int) -> Professional | None:
     """Read the sender that follows the document's OBX (of rank `number`), else any in the message."""
-    seen, after, elsewhere = 0, [], []
+    seen = 0
+    after: list[Segment] = []
+    elsewhere: list[Segment] = []
     for segment in fields.segments:
         if segment.name == "OBX":
             seen += 1

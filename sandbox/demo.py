@@ -19,6 +19,7 @@ from typing import Any
 import requests
 
 from sandbox import exams, ris, storescu, story
+from sandbox.exams_common import ExamFiles
 
 STANDS = 60.0
 SYNTAXES = ("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.50",
@@ -37,14 +38,14 @@ def say(line: str) -> None:
     print(f"  {line}", flush=True)
 
 
-def make(state: Path, name: str, study_uid: str | None = None) -> exams.ExamFiles:
+def make(state: Path, name: str, study_uid: str | None = None) -> ExamFiles:
     """Make a sample exam, in the instance's own folder."""
     study_uid = study_uid or f"2.25.{uuid.uuid4().int}"
     folder = state / "sandbox" / "exams" / f"{name}-{study_uid[-12:]}"
     return exams.make_exam(name, folder, study_uid=study_uid, accession=f"ACC{secrets.randbelow(10**10):010d}")
 
 
-def send_images(made: exams.ExamFiles, port: int) -> int:
+def send_images(made: ExamFiles, port: int) -> int:
     """C-STORE everything.  Raises `StepFailed`."""
     result = storescu.send(made.paths, "127.0.0.1", port)
     if result.failed or result.sent != len(made.paths):
@@ -82,7 +83,7 @@ class Demo:
         self.retrieve(made, entry["uniqueId"])
         return link
 
-    def report(self, made: exams.ExamFiles) -> tuple[bytes, str]:
+    def report(self, made: ExamFiles) -> tuple[bytes, str]:
         """The exam's report in an HL7 message, as a RIS makes it, and the link that it carries."""
         report = story.report_of(made, viewer_root=self.facts["urls"]["vi"])
         return story.message_of(report).hl7, report.viewer_links()[0]
@@ -110,7 +111,8 @@ class Demo:
                 raise StepFailed(f"publication : {events[0]['text']} ({events[0]['reason']})")
             return events[::-1] if any(e["kind"] == last for e in events) else None
 
-        return self.wait(read, "la publication du KOS")
+        found: list[dict[str, Any]] = self.wait(read, "la publication du KOS")
+        return found
 
     def wait(self, read: Callable[[], Any], what: str) -> Any:
         """Poll until something comes.  Raises `StepFailed` after a while."""
@@ -135,11 +137,11 @@ class Demo:
         answer = requests.post(self.facts["stand-ins"]["psc"] + "tokens", json={}, timeout=10)
         return str(answer.json()["access_token"])
 
-    def series_url(self, made: exams.ExamFiles) -> str:
+    def series_url(self, made: ExamFiles) -> str:
         """Address of the exam's first series on the face of the other DRIMboxes."""
         return f"{self.facts['wado_root']}/studies/{made.study_uid}/series/{made.series_uids[0]}"
 
-    def refused(self, made: exams.ExamFiles, kos_uid: str) -> None:
+    def refused(self, made: ExamFiles, kos_uid: str) -> None:
         """What the same request gets without a token."""
         answer = requests.get(self.series_url(made), cert=self.peer, verify=self.ca, timeout=10,
                               headers={"Accept": ACCEPT, "KOS-SOPInstanceUID": kos_uid})  # fmt: skip
@@ -147,7 +149,7 @@ class Demo:
             raise StepFailed(f"une demande sans jeton a reçu {answer.status_code} au lieu de 401")
         say(f"Autre DRIMbox, sans jeton PSC : refusée (401, {answer.json()['reason']})")
 
-    def retrieve(self, made: exams.ExamFiles, kos_uid: str) -> None:
+    def retrieve(self, made: ExamFiles, kos_uid: str) -> None:
         """Fetch the series as another DRIMbox does; every image must come."""
         headers = {"Accept": ACCEPT, "KOS-SOPInstanceUID": kos_uid, "Authorization": f"Bearer {self.token()}"}
         begin = time.monotonic()

@@ -138,7 +138,7 @@ def read_object(element: Element) -> RegistryObject:
     classifications = tuple(_classification(c, own) for c in element.findall(q("rim:Classification")))
     return RegistryObject(
         id=own,
-        attributes=dict(element.attrib),
+        attributes={str(key): str(value) for key, value in element.attrib.items()},
         slots=_slots(element),
         name=_localized(element, "rim:Name"),
         classifications=classifications,

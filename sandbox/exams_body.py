@@ -296,7 +296,7 @@ def _vessel_tree(rng: np.random.Generator) -> list[tuple[Point, Point, float]]:
 
 def _grow(
     rng: np.random.Generator, out: list[tuple[Point, Point, float]],
-    start: np.ndarray, aim: np.ndarray, length: float, radius: float, left: int,
+    start: Array, aim: Array, length: float, radius: float, left: int,
 ) -> None:  # fmt: skip
     """Add one vessel and, at its end, its two branches."""
     aim = aim / np.linalg.norm(aim)
@@ -311,5 +311,5 @@ def _grow(
     _grow(rng, out, end, aim - swing * (0.9 - share), length * 0.80, radius * 0.70, left - 1)
 
 
-def _point(v: np.ndarray) -> Point:
+def _point(v: Array) -> Point:
     return float(v[0]), float(v[1]), float(v[2])

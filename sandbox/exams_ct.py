@@ -41,7 +41,7 @@ def in_marker(x: Array, y: Array, z: float) -> npt.NDArray[np.bool_]:
     inside = [
         (values >= centre - size / 2) & (values < centre + size / 2)
         for values, centre, size in zip(
-            (x[None, :], y[:, None], np.float32(z)), MARKER_CENTRE, MARKER_SIZE, strict=True
+            (x[None, :], y[:, None], np.asarray(z, np.float32)), MARKER_CENTRE, MARKER_SIZE, strict=True
         )
     ]
     result: npt.NDArray[np.bool_] = inside[0] & inside[1] & inside[2]

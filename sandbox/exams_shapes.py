@@ -8,11 +8,12 @@ given by its signed distance (negative inside); edges are one voxel soft, as par
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-type Array = npt.NDArray[np.float32]
+type Array = npt.NDArray[Any]  # float32; numpy's stubs widen it at each operation
 type Box = tuple[slice, slice]
 type Point = tuple[float, float, float]
 

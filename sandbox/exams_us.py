@@ -96,7 +96,7 @@ class Heart:
 
 def _speckle(rng: np.random.Generator, count: int) -> Array:
     """Give magnitudes of complex noise shaped (count, ranges, angles), wider across than along the beam."""
-    field = rng.standard_normal((count, 2, 260, 150), dtype=np.float32)
+    field: Array = rng.standard_normal((count, 2, 260, 150), dtype=np.float32)
     field = field[:, :, 1:] + field[:, :, :-1]
     field = field[..., 2:] + field[..., 1:-1] + field[..., :-2]
     result: Array = np.hypot(field[:, 0], field[:, 1]) / np.float32(3.0)

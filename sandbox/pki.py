@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -115,10 +116,10 @@ def _leaf_is_good(folder: Path, name: str, now: datetime) -> bool:
     return fits and (name == "expired" or cert.not_valid_after_utc > now + MARGIN)
 
 
-def paths(folder: Path) -> dict[str, object]:
+def paths(folder: Path) -> dict[str, Any]:
     """Where everything is: ``{"peer": {"cert", "key"}, …, "ca": path of igc-ca.pem, …}`` (absolute paths)."""
     base = folder.absolute()
-    out: dict[str, object] = {
+    out: dict[str, Any] = {
         name: {"cert": str(base / f"{name}.pem"), "key": str(base / f"{name}.key")} for name in LEAVES
     }
     out["ca"] = str(base / "igc-ca.pem")

@@ -18,7 +18,6 @@ settings.register_profile("drimbox", deadline=None, suppress_health_check=[Healt
 settings.load_profile("drimbox")
 
 
-
 @pytest.fixture(scope="session")
 def official() -> Path:
     """The folder of official samples; the test is skipped, saying why, where it is absent."""
