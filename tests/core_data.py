@@ -30,7 +30,7 @@ from tests.orthanc_double import FakePort
 from tests.reports_data import STUDY, Cda, Message, study_act
 
 OTHER_STUDY = "1.2.250.1.999.7.1.5002"
-CONFIG = DrimboxConfig(wado=WadoSection(root="https://db1.example/wado-rs"))
+CONFIG = DrimboxConfig(sandbox=True, wado=WadoSection(root="https://db1.example/wado-rs"))
 ENTRY = "urn:uuid:aaaaaaaa-1111-4222-8333-444444444444"
 
 
