@@ -97,6 +97,14 @@ class Application:
         folder = config.data_folder or storage / "drimbox"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = Store(config.store_url or sqlite_url(folder))
+        try:
+            self._wire(orthanc, storage, folder)
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _wire(self, orthanc: Mapping[str, Any], storage: Path, folder: Path) -> None:
+        config, clock, port = self.config, self._clock, self._port
         self.journal = Journal(self.store, clock)
         self.archive = Archive(self.store)
         self.outbox = OutboxStore(self.store, _node_name(folder))

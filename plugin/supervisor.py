@@ -8,6 +8,7 @@ knowledge is in ``status.json``; a file named ``stop`` beside it asks it to end.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -73,6 +74,31 @@ def port_free(port: int) -> bool:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _sweep(group: int) -> None:
+    """Kill what a dead process left behind in its group (nginx's workers outlive a killed master)."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def sweep_leftovers(layout: Layout) -> int:
+    """Kill what a supervisor that was itself killed left behind; gives how many processes."""
+    path = layout.state / "groups"
+    if not path.exists():
+        return 0
+    groups = {int(word) for word in path.read_text().split() if word.isdigit()}
+    path.unlink()
+    killed = 0
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            name, _, rest = entry.read_text().partition("(")[2].rpartition(")")
+            group, owner = int(rest.split()[2]), entry.stat().st_uid
+            # a number may have gone to somebody else since: only programs that we start, of our own user
+            if group in groups and owner == os.geteuid() and name in ("nginx", "Orthanc", "python3"):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+                killed += 1
+    return killed
 
 
 class Supervisor:
@@ -142,7 +168,9 @@ class Supervisor:
                     stdout=log,
                     stderr=log,
                     preexec_fn=_die_with_parent,
+                    start_new_session=True,
                 )
+                self._remember_groups()
             except OSError as error:  # no such program, no more processes: as one that ended at once
                 log.write(f"{child.argv[0]}: {error.strerror}\n".encode())
                 child.process, child.last_exit = None, CANNOT_RUN
@@ -153,6 +181,7 @@ class Supervisor:
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 child.last_exit = child.process.returncode
+                _sweep(child.process.pid)
                 child.process = None
                 quick = now - child.started < STABLE_SECONDS
                 doublings = min(child.restarts, 16) if quick else 0
@@ -174,6 +203,12 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            _sweep(process.pid)
+
+    def _remember_groups(self) -> None:
+        """For the next start, should this supervisor be killed: children die with it, their own children do not."""
+        pids = [str(c.process.pid) for c in self._children if c.process is not None]
+        (self._layout.state / "groups").write_text("\n".join(pids))
 
     def _write(self, *, stopped: bool = False, failed: str = "") -> None:
         processes = {
@@ -241,6 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         layout.stop.unlink(missing_ok=True)
         layout.status.unlink(missing_ok=True)
+        if left := sweep_leftovers(layout):
+            print(f"{left} process(es) of an interrupted run ended", file=sys.stderr)
         return _guarded(args, layout)
 
 

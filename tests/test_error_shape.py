@@ -19,7 +19,7 @@ from drimbox.errors import (
 from tests.orthanc_double import install
 
 KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-FRENCH = re.compile(r"\b(le|la|les|un|une|des|du|de|est|à|n'est|n'a|cet|cette)\b|\bl'|\bd'", re.IGNORECASE)
+FRENCH = re.compile(r"\b(le|la|les|un|une|des|du|de|est|à|n'est|n'a|cet|cette|refusé)\b|\bl'|\bd'", re.IGNORECASE)
 ENGLISH = re.compile(r"\b(the|is|not|error|and|with|please|failed|of)\b", re.IGNORECASE)
 NEED_ORTHANC = {"drimbox.drimbox_native", "drimbox.orthanc_port"}
 

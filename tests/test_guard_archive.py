@@ -57,7 +57,7 @@ def test_a_manifest_tells_its_instances_by_series(core: Core, guard: GuardArchiv
 
 def test_a_change_of_state_is_seen_at_the_next_request(core: Core, guard: GuardArchive) -> None:
     keep(core, 1)
-    states = []
+    states: list[str] = []
     for change in (None, "2.25.1001", None, "2.25.1002"):
         if change is None:
             if states:

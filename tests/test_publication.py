@@ -26,10 +26,11 @@ from drimbox.errors import (
 )
 from drimbox.outbox import State
 from drimbox.publication import MISMATCHES, STEPS
-from drimbox.schema import kos
+from drimbox.records import Action
+from drimbox.schema import kos, reports
 from tests.core_data import CONFIG, OTHER_STUDY, Core, FakeDmp, config, report
 from tests.orthanc_double import FakePort
-from tests.reports_data import INS, STUDY, Message
+from tests.reports_data import INS, STUDY, Message, omi
 
 Make = Callable[..., Core]
 
@@ -414,6 +415,26 @@ def test_a_stored_message_that_no_longer_reads_sets_one_row_aside(make: Make, dm
     core.run()
     assert core.states() == ["dead", "sent"]
     assert core.row(0)["reason"] == "not-hl7"
+
+
+def test_a_row_whose_message_is_no_report_is_set_aside(make: Make, dmp: FakeDmp) -> None:
+    core = make()
+    core.receive(omi())
+    with core.store.write() as connection:
+        key = core.rows(reports)[0]["id"]
+        core.outbox.add(connection, study_uid=STUDY, action=Action.CREATE, report_id=key, now=core.clock.now())
+    core.run()
+    assert (core.row()["state"], core.row()["reason"]) == (State.DEAD, "not-a-report")
+
+
+def test_what_went_over_the_wire_is_kept_for_failures_too(make: Make, dmp: FakeDmp) -> None:
+    error = unavailable()
+    error.exchange = "what was sent and answered"
+    dmp.before = [error]
+    core = make()
+    core.receive(report())
+    core.run()
+    assert core.exchanges == [(core.row()["id"], "what was sent and answered")]
 
 
 def test_the_steps_of_a_publication_are_those_that_are_named(make: Make) -> None:

@@ -57,20 +57,17 @@ def test_an_xmlsec_that_does_not_load_is_a_problem(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_signature_that_does_not_verify_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def another_key(*_: object) -> ec.EllipticCurvePublicKey:
-        return ec.generate_private_key(ec.SECP256R1()).public_key()
-
-    class Key:
-        def __init__(self) -> None:
-            self._real = generate(ec.SECP256R1())
-
-        public_key = another_key
-
-        def sign(self, *arguments: object) -> bytes:
-            return self._real.sign(*arguments)  # type: ignore[arg-type]
-
     generate = ec.generate_private_key
-    monkeypatch.setattr(selftest.ec, "generate_private_key", lambda _curve: Key())
-    monkeypatch.setattr(Key, "public_key", lambda _self: generate(ec.SECP256R1()).public_key())
+
+    class TwoKeys:
+        """Signs with one key and gives another to verify with."""
+
+        def sign(self, data: bytes, algorithm: ec.ECDSA) -> bytes:
+            return generate(ec.SECP256R1()).sign(data, algorithm)
+
+        def public_key(self) -> ec.EllipticCurvePublicKey:
+            return generate(ec.SECP256R1()).public_key()
+
+    monkeypatch.setattr(ec, "generate_private_key", lambda _curve: TwoKeys())
     (problem,) = selftest.problems()
     assert "does not verify what it signed" in problem

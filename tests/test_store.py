@@ -54,3 +54,29 @@ def test_a_database_of_a_newer_version_is_refused_with_the_remedy(tmp_path: Path
 def test_a_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
         Store(sqlite_url(tmp_path / "absent"))
+
+
+def test_where_every_connection_is_in_use_a_caller_is_told_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(sqlite_url(tmp_path))
+    engine = sa.create_engine(sqlite_url(tmp_path), pool_size=1, max_overflow=0, pool_timeout=0.05)
+    store.close()
+    monkeypatch.setattr(store, "engine", engine)
+    monkeypatch.setattr(store, "_writer", engine)
+    with engine.connect():
+        with pytest.raises(StoreError, match="no connection left"), store.read():
+            pass
+        with pytest.raises(StoreError, match="no connection left"), store.write():
+            pass
+    engine.dispose()
+
+
+def test_a_failure_while_reading_is_a_store_error_and_a_broken_rule_is_not(tmp_path: Path) -> None:
+    store = Store(sqlite_url(tmp_path))
+    with pytest.raises(StoreError, match="cannot be read"), store.read() as connection:
+        connection.execute(sa.text("SELECT * FROM absent"))
+    row = {"id_hash": "a", "expires_at": "x", "data": "d"}
+    with pytest.raises(sa.exc.IntegrityError), store.write() as connection:
+        connection.execute(sa.insert(schema.sessions), [row, row])
+    store.close()

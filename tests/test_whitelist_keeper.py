@@ -239,10 +239,10 @@ def serving(answer: Answer) -> Iterator[str]:
     """A local publisher that answers by a function."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             answer(self)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     class Quiet(http.server.ThreadingHTTPServer):
@@ -290,7 +290,7 @@ def test_the_list_is_fetched_as_it_is() -> None:
 
 def test_the_bound_is_exact() -> None:
     assert len(fetched(answering(b"x" * 2048), maximum_bytes=2048)) == 2048
-    with pytest.raises(ServiceUnavailable, match="larger than Whitelist.MaximumBytes"):
+    with pytest.raises(ServiceUnavailable, match=r"larger than Whitelist\.MaximumBytes"):
         fetched(answering(b"x" * 2049), maximum_bytes=2048)
 
 
@@ -348,9 +348,13 @@ def test_a_publisher_that_drips_is_left(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_silent_publisher_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whitelist_keeper, "WAIT_SECONDS", 0.1)
     left = threading.Event()
+
+    def silent(_request: http.server.BaseHTTPRequestHandler) -> None:
+        left.wait(5)
+
     with pytest.raises(ServiceUnavailable, match="does not answer"):
         try:
-            fetched(lambda _request: bool(left.wait(5)) or None)
+            fetched(silent)
         finally:
             left.set()
 

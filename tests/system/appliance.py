@@ -97,5 +97,5 @@ class Instance:
         return (self.state / "log" / f"{name}.log").read_text(errors="replace")
 
 
-def test_root() -> Path:
+def state_root() -> Path:
     return Path(os.environ.get("DRIMBOX_TEST_STATE", "/tmp/drimbox-tests"))

@@ -13,14 +13,14 @@ import pytest
 
 from sandbox import demo, exams, story
 from sandbox.report_model import Report
-from tests.system.appliance import Instance, eventually, test_root
+from tests.system.appliance import Instance, eventually, state_root
 
 BASE_PORT = 19440
 
 
 @pytest.fixture(scope="session")
 def appliance() -> Iterator[Instance]:
-    state = test_root() / "appliance"
+    state = state_root() / "appliance"
     if state.exists():
         Instance(state, BASE_PORT).down()
         shutil.rmtree(state)
