@@ -286,6 +286,10 @@ class DrimboxConfig(Section):
                     raise ValueError(f"Dmp.{name} is missing: the DMP refuses any message without it")
         if self.wado.enabled and self.wado.root and not self.sandbox and self.whitelist.trust_file is None:
             raise ValueError("Whitelist.TrustFile is missing: without a pinned root no peer can be admitted")
+        if self.outbox.lease_seconds < 2 * self.dmp.timeout_seconds:
+            raise ValueError(
+                "Outbox.LeaseSeconds must be twice Dmp.TimeoutSeconds or more, or slow sends are taken over"
+            )
         if set(self.messages.processing_ids) - {"P", "T", "D"}:
             raise ValueError("Messages.ProcessingIds: only P, T and D exist (HL7 table 0103)")
         bad = [a for a in self.psc.algorithms if a.startswith("HS") or a.lower() == "none"]

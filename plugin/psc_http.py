@@ -20,6 +20,7 @@ import requests
 from drimbox.clock import Clock
 from drimbox.config import PscSection
 from drimbox.errors import NationalServiceError, ServiceRefused, ServiceUnavailable
+from drimbox.http_bounded import FAILURES, PLAIN, read_body
 
 _MAXIMUM: Final = 1024 * 1024
 _DISCOVERY_SECONDS: Final = 3600.0
@@ -65,17 +66,17 @@ class RequestsTransport:
         try:
             with self._session.request(
                 method, url, data=fields, timeout=self._timeout, allow_redirects=False, stream=True,
-                headers={"Accept": "application/json"},
+                headers={"Accept": "application/json", **PLAIN},
             ) as answer:  # fmt: skip
-                body = answer.raw.read(_MAXIMUM + 1, decode_content=True)
+                body = read_body(answer, _MAXIMUM, self._timeout * 2)
                 status = answer.status_code
-        except (requests.RequestException, OSError) as error:
+        except FAILURES as error:
             raise ServiceUnavailable(f"PSC ({host}): {type(error).__name__}") from error
         if status >= 500 or status == 429:
             raise ServiceUnavailable(f"PSC ({host}): HTTP {status}")
-        if status != 200 or len(body) > _MAXIMUM:
+        if status != 200:
             raise ServiceRefused(f"PSC ({host}): HTTP {status}, {len(body)} bytes", scope="configuration")
-        return bytes(body)
+        return body
 
 
 @dataclass(frozen=True, slots=True)

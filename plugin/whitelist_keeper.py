@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
 import sqlalchemy as sa
 from cryptography import x509
-from urllib3.exceptions import HTTPError
-from urllib3.response import HTTPResponse
 
 from drimbox.clock import Clock, iso
 from drimbox.config import WhitelistSection
 from drimbox.errors import ConfigurationError, ServiceUnavailable, WhitelistError
+from drimbox.http_bounded import FAILURES, PLAIN, read_body
 from drimbox.journal import Journal
 from drimbox.schema import whitelists
 from drimbox.store import Store
@@ -29,7 +27,6 @@ Fetch = Callable[[], bytes]
 
 WAIT_SECONDS = 20.0  # for the connection, and for each piece
 WHOLE_SECONDS = 60.0  # for all of it
-_PIECE = 64 * 1024
 
 
 def load_trust(settings: WhitelistSection) -> Sequence[x509.Certificate]:
@@ -51,31 +48,15 @@ def http_fetch(settings: WhitelistSection) -> Fetch:
             session.trust_env = False
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
             try:
-                # as it is: a compressed answer has no bound that could be known before it is unpacked
                 with session.get(settings.url, verify=verify, timeout=WAIT_SECONDS, stream=True, allow_redirects=False,
-                                 headers={"Accept-Encoding": "identity"}) as answer:  # fmt: skip
+                                 headers=PLAIN) as answer:  # fmt: skip
                     if answer.status_code != 200:
                         raise ServiceUnavailable(f"the publisher answered {answer.status_code}")
-                    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-                        raise ServiceUnavailable("the publisher compresses what was asked as it is")
-                    return _read(answer.raw, settings.maximum_bytes)
-            except (requests.RequestException, HTTPError, OSError) as error:
+                    return read_body(answer, settings.maximum_bytes, WHOLE_SECONDS)
+            except FAILURES as error:
                 raise ServiceUnavailable(f"the publisher does not answer: {type(error).__name__}") from error
 
     return fetch
-
-
-def _read(body: HTTPResponse, maximum_bytes: int) -> bytes:
-    """Read a whole body, piece by piece as they come: a slow publisher must not hold the thread for ever."""
-    limit = time.monotonic() + WHOLE_SECONDS
-    data = bytearray()
-    while piece := body.read1(_PIECE):
-        data += piece
-        if len(data) > maximum_bytes:
-            raise ServiceUnavailable("the list is larger than Whitelist.MaximumBytes")
-        if time.monotonic() > limit:
-            raise ServiceUnavailable(f"the list does not come within {WHOLE_SECONDS:.0f} s")
-    return bytes(data)
 
 
 class WhitelistKeeper:

@@ -290,7 +290,7 @@ def test_the_list_is_fetched_as_it_is() -> None:
 
 def test_the_bound_is_exact() -> None:
     assert len(fetched(answering(b"x" * 2048), maximum_bytes=2048)) == 2048
-    with pytest.raises(ServiceUnavailable, match=r"larger than Whitelist\.MaximumBytes"):
+    with pytest.raises(ServiceUnavailable, match="larger than 2048 bytes"):
         fetched(answering(b"x" * 2049), maximum_bytes=2048)
 
 
@@ -311,7 +311,7 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
 
 def test_a_bomb_of_a_compressed_answer_is_refused_unopened() -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
-    with pytest.raises(ServiceUnavailable, match="compresses"):
+    with pytest.raises(ServiceUnavailable, match="compressed"):
         fetched(answering(bomb, Content_Encoding="gzip"))
 
 
@@ -337,7 +337,7 @@ def test_a_publisher_that_drips_is_left(monkeypatch: pytest.MonkeyPatch) -> None
             request.wfile.write(b"x")
 
     started = time.monotonic()
-    with pytest.raises(ServiceUnavailable, match="does not come within"):
+    with pytest.raises(ServiceUnavailable, match="took more than"):
         try:
             fetched(drip)
         finally:
