@@ -16,17 +16,25 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.utils import CryptographyDeprecationWarning
 
 
 def load_certificate(data: bytes) -> x509.Certificate:
-    """Read one certificate, PEM or DER.  Raises `ValueError` where any part of it is unreadable."""
+    """Read one certificate, PEM or DER.
+
+    Raises `ValueError` where any part of it is unreadable, or against RFC 5280 (4.1.2.2: positive serial number).
+    """
     pem = data.lstrip().startswith(b"-----BEGIN")
     try:
         certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
         _ = (certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key())
-        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc, certificate.serial_number)
+        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        if certificate.serial_number <= 0:
+            raise ValueError("the serial number is not positive")
     except (UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise ValueError(type(error).__name__) from error
+    except CryptographyDeprecationWarning as error:  # where warnings are errors: same finding, told by the library
+        raise ValueError("the certificate is against RFC 5280") from error
     return certificate
 
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drimbox.certificates import Revocations, check_lists, load_certificate
@@ -103,6 +103,7 @@ def test_whatever_bytes_come_they_are_a_certificate_or_a_value_error(data: bytes
         load_certificate(data)
 
 
+@example(position=15, flip=128)  # a negative serial number
 @given(st.integers(0, 2000), st.integers(1, 255))
 def test_a_damaged_certificate_is_a_certificate_or_a_value_error(position: int, flip: int) -> None:
     data = bytearray(g.listed().certificate.public_bytes(Encoding.DER))
